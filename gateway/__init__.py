@@ -1,0 +1,1 @@
+"""DICOM edge gateway: classic series in, enhanced multi-frame objects out."""

@@ -1,0 +1,1 @@
+"""Files on disk, the SQLite index, views, jobs and custody."""

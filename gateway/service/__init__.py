@@ -1,0 +1,1 @@
+"""Processes: what runs where, start, ready, reload and stop."""
