@@ -1,0 +1,225 @@
+"""Data elements as they are encoded: tag, VR and value bytes, untouched (PS3.5 section 7).
+
+Values are held little endian and padded to even length, exactly as a little endian data set carries them. A sequence
+is a tuple of data sets. Nothing is decoded unless asked: two values are the same when their bytes are.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import NamedTuple
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR, private_dictionary_VR, tag_for_keyword
+
+from gateway.errors import ObjectError
+
+
+class Span(NamedTuple):
+    """A value too long to be held in memory: where it stands in its file."""
+
+    offset: int
+    length: int
+
+
+class Element(NamedTuple):
+    """One data element.
+
+    Attributes
+    ----------
+    tag : int
+        Group and element number as one 32-bit number.
+    vr : str
+        Value representation; that of the data dictionary where the encoding has none.
+    value : bytes, tuple of DataSet, or Span
+        Encoded value, items of a sequence, or the place of a very long value.
+    """
+
+    tag: int
+    vr: str
+    value: bytes | tuple[DataSet, ...] | Span
+
+
+DataSet = dict[int, Element]
+
+# VRs whose explicit encoding has two reserved bytes and a 32-bit length (PS3.5 table 7.1-1).
+LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
+
+# Size of the unit that byte order applies to (PS3.5 7.3), for binary VRs only.
+UNIT_SIZE = {
+    "AT": 2, "OW": 2, "SS": 2, "US": 2,
+    "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4,
+    "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8,
+}  # fmt: skip
+
+_NUMBER_CODES = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "SV": "q", "UV": "Q", "OW": "H"}
+
+# VRs padded with NUL, all other text with space (PS3.5 6.2).
+_NUL_PADDED = frozenset(("UI", "OB", "UN"))
+
+
+@lru_cache(maxsize=8192)
+def tag_of(keyword: str) -> int:
+    """Return the tag of a standard attribute's keyword."""
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(f"{keyword} is no keyword of the data dictionary")
+    return tag
+
+
+def tag_text(tag: int) -> str:
+    """Return ``(gggg,eeee)``."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+@lru_cache(maxsize=16384)
+def standard_vr(tag: int) -> str:
+    """Return the VR of a standard element as the data dictionary has it, ``UN`` if unknown.
+
+    May be ambiguous (``US or SS``), to be settled with `settle_vr`.
+    """
+    if tag & 0xFFFF == 0:
+        return "UL"
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+
+
+@lru_cache(maxsize=16384)
+def private_vr(tag: int, creator: str) -> str:
+    """Return the VR of a private element of `creator`, ``UN`` if unknown."""
+    try:
+        return private_dictionary_VR(tag, creator)
+    except KeyError:
+        return "UN"
+
+
+def settle_vr(vr: str, signed: bool) -> str:
+    """Choose among the VRs that the data dictionary leaves open, as implicit VR needs (PS3.5 A.1)."""
+    if " or " not in vr:
+        return vr
+    if "OW" in vr:
+        return "OW"
+    return "SS" if signed else "US"
+
+
+def is_private(tag: int) -> bool:
+    """Tell whether the element is private (odd group)."""
+    return bool(tag >> 16 & 1)
+
+
+def make(keyword: str, *values: str | int | float, vr: str | None = None) -> Element:
+    """Encode values of a standard attribute.
+
+    Parameters
+    ----------
+    keyword : str
+        Keyword of the attribute.
+    *values
+        Strings for text, numbers for binary VRs; none gives an empty element.
+    vr : str, optional
+        VR where the data dictionary leaves a choice.
+    """
+    tag = tag_of(keyword)
+    vr = vr or settle_vr(standard_vr(tag), signed=False)
+    if vr in _NUMBER_CODES:
+        return Element(tag, vr, b"".join(struct.pack("<" + _NUMBER_CODES[vr], value) for value in values))
+    return Element(tag, vr, padded("\\".join(str(value) for value in values).encode("latin-1"), vr))
+
+
+def sequence(keyword: str, *items: DataSet) -> Element:
+    """Make a sequence element of `items`."""
+    return Element(tag_of(keyword), "SQ", tuple(items))
+
+
+def dataset(*elements: Element) -> DataSet:
+    """Make a data set of `elements`, in order of their tags."""
+    return {element.tag: element for element in sorted(elements, key=lambda element: element.tag)}
+
+
+def padded(value: bytes, vr: str) -> bytes:
+    """Return `value` padded to even length as its VR wants."""
+    if len(value) % 2:
+        value += b"\0" if vr in _NUL_PADDED else b" "
+    return value
+
+
+def stripped(value: bytes) -> bytes:
+    """Return `value` without its padding at the end."""
+    return value.rstrip(b" \0")
+
+
+def is_empty(element: Element | None) -> bool:
+    """Tell whether an element is absent or has no value, which is the same for a comparison (Sup 157 FG)."""
+    if element is None:
+        return True
+    if isinstance(element.value, bytes):
+        return not (stripped(element.value) if element.vr not in UNIT_SIZE else element.value)
+    return isinstance(element.value, tuple) and not isinstance(element.value, Span) and not element.value
+
+
+def raw(ds: DataSet, keyword: str | int) -> bytes:
+    """Return the value bytes without padding, empty when absent."""
+    element = ds.get(keyword if isinstance(keyword, int) else tag_of(keyword))
+    if element is None or not isinstance(element.value, bytes):
+        return b""
+    return stripped(element.value)
+
+
+def text(ds: DataSet, keyword: str | int, default: str = "") -> str:
+    """Return the whole value as text of the default repertoire, `default` when empty."""
+    return raw(ds, keyword).decode("latin-1").strip() or default
+
+
+def texts(ds: DataSet, keyword: str | int) -> tuple[str, ...]:
+    """Return the values of a multi-valued text attribute."""
+    value = raw(ds, keyword).decode("latin-1")
+    return tuple(part.strip() for part in value.split("\\")) if value else ()
+
+
+def decoded(ds: DataSet, keyword: str | int) -> str:
+    """Return the value as Unicode, by the Specific Character Set of `ds` (PS3.5 6.1)."""
+    encodings = convert_encodings([part or "ISO_IR 6" for part in texts(ds, "SpecificCharacterSet")] or ["ISO_IR 6"])
+    return decode_bytes(raw(ds, keyword), encodings, {0x0A, 0x0C, 0x0D, 0x09}).strip()
+
+
+def numbers(ds: DataSet, keyword: str | int) -> tuple[float, ...]:
+    """Return the values of a numeric attribute, binary or text.
+
+    Raises
+    ------
+    ObjectError
+        If a value is not a number.
+    """
+    tag = keyword if isinstance(keyword, int) else tag_of(keyword)
+    element = ds.get(tag)
+    if element is None or not isinstance(element.value, bytes):
+        return ()
+    code = _NUMBER_CODES.get(element.vr)
+    if code:
+        size = struct.calcsize(code)
+        return struct.unpack(f"<{len(element.value) // size}{code}", element.value[: len(element.value) // size * size])
+    found = texts(ds, tag)
+    try:
+        return tuple(float(part) for part in found if part)
+    except ValueError:
+        raise ObjectError(tag_text(tag), "is not a number", found="\\".join(found), expected="numbers") from None
+
+
+def integer(ds: DataSet, keyword: str | int, default: int | None = None) -> int | None:
+    """Return the first value as a whole number, `default` when empty or not a number."""
+    try:
+        values = numbers(ds, keyword)
+        return int(values[0]) if values else default
+    except (ObjectError, ValueError, OverflowError):
+        return default
+
+
+def items(ds: DataSet, keyword: str | int) -> tuple[DataSet, ...]:
+    """Return the items of a sequence, none when it is absent."""
+    element = ds.get(keyword if isinstance(keyword, int) else tag_of(keyword))
+    if element is None or not isinstance(element.value, tuple) or isinstance(element.value, Span):
+        return ()
+    return element.value

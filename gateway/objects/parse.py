@@ -1,0 +1,220 @@
+"""Bytes to data elements: explicit and implicit VR, either byte order (PS3.5 section 7 and annex A)."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.errors import ObjectError
+from gateway.objects.elements import (
+    LONG_VRS,
+    UNIT_SIZE,
+    DataSet,
+    Element,
+    Span,
+    private_vr,
+    settle_vr,
+    standard_vr,
+    tag_text,
+)
+
+UNDEFINED = 0xFFFFFFFF
+ITEM = 0xFFFEE000
+ITEM_END = 0xFFFEE00D
+SEQUENCE_END = 0xFFFEE0DD
+
+PIXEL_TAGS = frozenset((0x7FE00010, 0x7FE00008, 0x7FE00009))
+PIXEL_REPRESENTATION = 0x00280103
+
+# A longer value stays in its file: the memory of a reader must not depend on what a peer sends.
+LONGEST_HELD = 16 << 20
+DEEPEST = 64
+
+_LONG_VR_CODES = {vr.encode() for vr in LONG_VRS}
+_VR_NAMES: dict[bytes, str] = {}
+
+
+@dataclass
+class Syntax:
+    """How a data set is encoded."""
+
+    implicit: bool = False
+    big_endian: bool = False
+    irregular: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        order = ">" if self.big_endian else "<"
+        self.tag: Callable[..., tuple[int, ...]] = struct.Struct(order + "HH").unpack_from
+        self.short: Callable[..., tuple[int, ...]] = struct.Struct(order + "H").unpack_from
+        self.long: Callable[..., tuple[int, ...]] = struct.Struct(order + "I").unpack_from
+
+
+def parse_dataset(
+    buffer: bytes | mmap.mmap, start: int, end: int, syntax: Syntax, *, stop_at_pixels: bool = False
+) -> tuple[DataSet, int]:
+    """Parse the elements between two offsets.
+
+    Parameters
+    ----------
+    buffer : bytes or mmap
+        The encoded data set.
+    start, end : int
+        Offsets of the first byte and of the byte after the last one.
+    syntax : Syntax
+        Its encoding; irregularities found on the way are added to it.
+    stop_at_pixels : bool
+        Stop before the pixel data element.
+
+    Returns
+    -------
+    DataSet
+        The elements, group lengths left out.
+    int
+        Offset of the first byte that was not parsed.
+
+    Raises
+    ------
+    ObjectError
+        If an element is longer than what is there.
+    """
+    elements: DataSet = {}
+    position = _parse(buffer, start, end, syntax, elements, 0, stop_at_pixels)
+    return elements, position
+
+
+def _parse(
+    buffer: bytes | mmap.mmap, position: int, end: int, syntax: Syntax, elements: DataSet, depth: int, stop: bool
+) -> int:
+    """Fill `elements` up to `end`, an item end (consumed) or the pixel data (not consumed)."""
+    if depth > DEEPEST:
+        raise ObjectError("data set", "sequences are nested too deeply", found=depth, expected=f"at most {DEEPEST}")
+    while position < end:
+        if end - position < 8:
+            raise ObjectError("data set", "is truncated", found=f"{end - position} bytes at {position}")
+        group, number = syntax.tag(buffer, position)
+        tag = group << 16 | number
+        if tag == ITEM_END:
+            return position + 8
+        if stop and tag in PIXEL_TAGS:
+            return position
+        vr, length, position = _element_head(buffer, position, end, tag, syntax, elements)
+        if length != UNDEFINED and position + length > end:
+            raise ObjectError(
+                tag_text(tag), "the data set is truncated", found=f"{end - position} bytes", expected=f"{length} bytes"
+            )
+        value, position = _value(buffer, position, end, tag, vr, length, syntax, depth)
+        if number == 0 and group != 2:
+            continue  # group lengths say nothing about the object (PS3.5 7.2)
+        if length == UNDEFINED:
+            vr = "SQ"
+        if tag in elements:
+            syntax.irregular.append(f"{tag_text(tag)} appears twice")
+        elements[tag] = Element(tag, vr, value)
+    return position
+
+
+def _element_head(
+    buffer: bytes | mmap.mmap, position: int, end: int, tag: int, syntax: Syntax, elements: DataSet
+) -> tuple[str, int, int]:
+    """Return VR, length and offset of the value of the element at `position`."""
+    if not syntax.implicit:
+        code = buffer[position + 4 : position + 6]
+        if code in _LONG_VR_CODES:
+            if end - position < 12:
+                raise ObjectError(tag_text(tag), "the data set is truncated")
+            return _name(code), syntax.long(buffer, position + 8)[0], position + 12
+        if code.isalpha() and code.isupper():
+            return _name(code), syntax.short(buffer, position + 6)[0], position + 8
+        # Some writers fall back to implicit VR for single elements; others write blanks as the VR.
+        if code in (b"\0\0", b"  ", b"??", b"--"):
+            syntax.irregular.append(f"{tag_text(tag)} has no value representation")
+            return "UN", syntax.short(buffer, position + 6)[0], position + 8
+        syntax.irregular.append(f"{tag_text(tag)} has an invalid value representation")
+    return _dictionary_vr(tag, elements), syntax.long(buffer, position + 4)[0], position + 8
+
+
+def _name(code: bytes) -> str:
+    name = _VR_NAMES.get(code)
+    if name is None:
+        name = _VR_NAMES[code] = code.decode("ascii")
+    return name
+
+
+def _dictionary_vr(tag: int, elements: DataSet) -> str:
+    """Return the VR that implicit encoding leaves to the dictionary, by what the data set says so far."""
+    if tag >> 16 & 1:
+        if tag & 0xFF00 == 0:
+            return "LO" if tag & 0xFFFF >= 0x10 else "UN"
+        creator = elements.get(tag & 0xFFFF0000 | (tag & 0xFF00) >> 8)
+        if creator is None or not isinstance(creator.value, bytes):
+            return "UN"
+        vr = private_vr(tag, creator.value.decode("latin-1").strip(" \0"))
+    else:
+        vr = standard_vr(tag)
+    if " or " in vr:
+        sign = elements.get(PIXEL_REPRESENTATION)
+        vr = settle_vr(vr, signed=sign is not None and sign.value == b"\1\0")
+    return vr
+
+
+def _value(
+    buffer: bytes | mmap.mmap, position: int, end: int, tag: int, vr: str, length: int, syntax: Syntax, depth: int
+) -> tuple[bytes | tuple[DataSet, ...] | Span, int]:
+    """Return the value at `position` and the offset behind it."""
+    if vr == "SQ" or length == UNDEFINED:
+        # Of unknown VR and undefined length: a sequence in implicit VR little endian (PS3.5 6.2.2 note).
+        inner = Syntax(True, False, syntax.irregular) if vr == "UN" and not syntax.implicit else syntax
+        stop = end if length == UNDEFINED else position + length
+        return _items(buffer, position, stop, tag, length, inner, depth + 1)
+    if length > LONGEST_HELD:
+        return Span(position, length), position + length
+    value = buffer[position : position + length]
+    if length % 2:
+        syntax.irregular.append(f"{tag_text(tag)} has odd length {length}")
+    if syntax.big_endian and vr in UNIT_SIZE:
+        value = swapped(value, UNIT_SIZE[vr])
+    return value, position + length
+
+
+def _items(
+    buffer: bytes | mmap.mmap, position: int, end: int, tag: int, length: int, syntax: Syntax, depth: int
+) -> tuple[tuple[DataSet, ...], int]:
+    """Return the items of a sequence that starts at `position`."""
+    found: list[DataSet] = []
+    while position < end:
+        if end - position < 8:
+            raise ObjectError(tag_text(tag), "the sequence is truncated")
+        group, number = syntax.tag(buffer, position)
+        item_length = syntax.long(buffer, position + 4)[0]
+        position += 8
+        if group << 16 | number == SEQUENCE_END:
+            return tuple(found), position
+        if group << 16 | number != ITEM:
+            raise ObjectError(
+                tag_text(tag), "the sequence is broken", found=tag_text(group << 16 | number), expected="an item"
+            )
+        item: DataSet = {}
+        if item_length == UNDEFINED:
+            position = _parse(buffer, position, end, syntax, item, depth, False)
+        else:
+            stop = position + item_length
+            if stop > end:
+                raise ObjectError(tag_text(tag), "an item is longer than its sequence", found=item_length)
+            _parse(buffer, position, stop, syntax, item, depth, False)
+            position = stop
+        found.append(item)
+    if length == UNDEFINED:
+        raise ObjectError(tag_text(tag), "the sequence has no end")
+    return tuple(found), position
+
+
+def swapped(value: bytes, size: int) -> bytes:
+    """Return `value` with the byte order of its `size`-byte units turned round."""
+    units = array.array({2: "H", 4: "I", 8: "Q"}[size])
+    whole = len(value) // size * size
+    units.frombytes(value[:whole])
+    units.byteswap()
+    return units.tobytes() + value[whole:]

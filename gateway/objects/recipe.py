@@ -1,0 +1,193 @@
+"""Recipes: an object that is not on disk as such but as a header and the places its pixels come from.
+
+A recipe file holds the encoded header (everything up to the first pixel), then a JSON map, then the length of the map
+and a mark. The map lists segments in the order of the data set's bytes:
+
+=====================  ==================================================================================
+``["h", start, stop]``  bytes of the recipe file itself
+``["b", hex]``          these bytes
+``["f", n, off, len]``  bytes of the n-th source file
+=====================  ==================================================================================
+
+Sources are named, not located: who opens a recipe says where a name lives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.errors import ObjectError
+from gateway.objects.stream import CHUNK, read_range
+
+_MARK = b"recipe\0\1"
+_TAIL = struct.Struct("<Q8s")
+
+Segment = tuple  # ("h", start, stop) | ("b", hex) | ("f", source, offset, length)
+
+
+@dataclass
+class Recipe:
+    """A derived object as header and segments.
+
+    Attributes
+    ----------
+    path : Path
+        The recipe file.
+    sop_class, sop_instance, transfer_syntax : str
+        What a C-STORE request and file meta information need to know.
+    sources : tuple of str
+        Names of the files that pixels come from.
+    segments : tuple of Segment
+        Where the bytes of the data set come from, in order.
+    length : int
+        Number of bytes of the data set.
+    digest : str
+        blake2b-128 of those bytes, set by the proof.
+    header_length : int
+        Bytes of the header at the beginning of the recipe file.
+    """
+
+    path: Path
+    sop_class: str
+    sop_instance: str
+    transfer_syntax: str
+    sources: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    length: int
+    header_length: int
+    digest: str = ""
+    extra: dict = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a recipe file.
+
+        Raises
+        ------
+        ObjectError
+            If the file is no complete recipe.
+        """
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < _TAIL.size:
+                raise ObjectError(path.name, "is no recipe", found=f"{size} bytes")
+            file.seek(size - _TAIL.size)
+            length, mark = _TAIL.unpack(file.read(_TAIL.size))
+            if mark != _MARK or length > size - _TAIL.size:
+                raise ObjectError(path.name, "is no complete recipe", remedy="convert the study again")
+            file.seek(size - _TAIL.size - length)
+            content = json.loads(file.read(length))
+        content["sources"] = tuple(content["sources"])
+        content["segments"] = tuple(tuple(segment) for segment in content["segments"])
+        return cls(path=path, **content)
+
+    def source(self, locate: Callable[[str], Path]) -> RecipeSource:
+        """Return the bytes of the data set, the sources being where `locate` says."""
+        return RecipeSource(self, locate)
+
+
+class RecipeWriter:
+    """Writes a recipe file: first the header piece by piece, then the map.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; who calls takes care that it becomes durable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by finish() or discard()
+        self.header_length = 0
+
+    def write(self, piece: bytes) -> None:
+        """Append bytes to the header."""
+        self._file.write(piece)
+        self.header_length += len(piece)
+
+    def discard(self) -> None:
+        """Remove the unfinished file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def finish(
+        self,
+        *,
+        sop_class: str,
+        sop_instance: str,
+        transfer_syntax: str,
+        sources: Sequence[str],
+        segments: Sequence[Segment],
+        extra: dict | None = None,
+    ) -> Recipe:
+        """Append the map and close the file; the header becomes the first segment."""
+        every = (("h", 0, self.header_length), *segments)
+        recipe = Recipe(
+            path=self.path,
+            sop_class=sop_class,
+            sop_instance=sop_instance,
+            transfer_syntax=transfer_syntax,
+            sources=tuple(sources),
+            segments=every,
+            length=sum(segment_length(segment) for segment in every),
+            header_length=self.header_length,
+            extra=extra or {},
+        )
+        self._file.close()
+        return recipe
+
+
+def seal(recipe: Recipe, digest: str) -> None:
+    """Append the map to a finished recipe file together with the digest that the proof has found, and sync it."""
+    recipe.digest = digest
+    content = {key: getattr(recipe, key) for key in recipe.__dataclass_fields__ if key != "path"}
+    encoded = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
+    with open(recipe.path, "r+b") as file:
+        file.truncate(recipe.header_length)
+        file.seek(recipe.header_length)
+        file.write(encoded + _TAIL.pack(len(encoded), _MARK))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def segment_length(segment: Segment) -> int:
+    """Return the number of bytes a segment stands for."""
+    kind = segment[0]
+    if kind == "h":
+        return segment[2] - segment[1]
+    return len(segment[1]) // 2 if kind == "b" else segment[3]
+
+
+class RecipeSource:
+    """The data set of a recipe as a `ByteSource`; one source file is open at a time."""
+
+    def __init__(self, recipe: Recipe, locate: Callable[[str], Path]) -> None:
+        self.recipe = recipe
+        self.length = recipe.length
+        self._locate = locate
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most `size`."""
+        for segment in self.recipe.segments:
+            kind = segment[0]
+            if kind == "b":
+                yield bytes.fromhex(segment[1])
+                continue
+            path = self.recipe.path if kind == "h" else self._locate(self.recipe.sources[segment[1]])
+            offset = segment[1] if kind == "h" else segment[2]
+            with open(path, "rb", buffering=0) as file:
+                yield from read_range(file, offset, segment_length(segment), size, str(path))
+
+
+def digest_of(source: object) -> str:
+    """Return the blake2b-128 digest of a `ByteSource` in hexadecimal."""
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in source.chunks():  # type: ignore[attr-defined]
+        digest.update(chunk)
+    return digest.hexdigest()

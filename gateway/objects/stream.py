@@ -1,0 +1,69 @@
+"""Objects as streams of bytes of known length: whoever sends, writes or checks one reads a `ByteSource`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+CHUNK = 1 << 18
+
+
+class ByteSource(Protocol):
+    """The bytes of a data set, readable as often as wanted.
+
+    Attributes
+    ----------
+    length : int
+        Number of bytes.
+    """
+
+    length: int
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most `size`."""
+        ...
+
+
+class BytesSource:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.length = len(data)
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most `size`."""
+        for start in range(0, self.length, size):
+            yield self.data[start : start + size]
+
+
+class FileSource:
+    """A part of a file, by default from `offset` to its end."""
+
+    def __init__(self, path: Path, offset: int = 0, length: int | None = None) -> None:
+        self.path = path
+        self.offset = offset
+        self.length = path.stat().st_size - offset if length is None else length
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most `size`.
+
+        Raises
+        ------
+        OSError
+            If the file has become shorter.
+        """
+        with open(self.path, "rb", buffering=0) as file:
+            yield from read_range(file, self.offset, self.length, size, str(self.path))
+
+
+def read_range(file: object, offset: int, length: int, size: int, name: str) -> Iterator[bytes]:
+    """Yield `length` bytes of an open binary file from `offset` on."""
+    file.seek(offset)  # type: ignore[attr-defined]
+    while length:
+        piece = file.read(min(size, length))  # type: ignore[attr-defined]
+        if not piece:
+            raise OSError(f"{name}: {length} bytes are missing at its end")
+        length -= len(piece)
+        yield piece
