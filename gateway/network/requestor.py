@@ -1,0 +1,451 @@
+"""One association requested by the gateway: PDUs over a socket, in the thread of its user (PS3.8 section 9).
+
+pynetdicom encodes and decodes what is exchanged. Its reactors are not used: a requestor that waits for every answer
+needs no threads, and without them there is nothing to poll, nothing to leak, every wait has its limit and every end
+its reason. The socket does not block, so that an abort of the peer is noticed while a large object is being sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dsutils import encode
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ
+from pynetdicom.pdu import P_DATA_TF as P_DATA_PDU
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import PresentationContext
+
+from gateway.errors import NetworkError, ObjectError
+from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.objects.stream import ByteSource
+from gateway.retrieval.engine import Destination
+
+APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")
+
+# Answers are small; a peer that announces more than this in one PDU is not talking DICOM.
+LARGEST_RECEIVED = 1 << 18
+# PDUs larger than this gain nothing; smaller ones are written several at a time.
+LARGEST_SENT = 1 << 17
+WRITTEN_AT_ONCE = 1 << 18
+
+# A TLS connection may want to read before it can write and the other way round; both come to trying again.
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+_PDUS = {
+    1: A_ASSOCIATE_RQ,
+    2: A_ASSOCIATE_AC,
+    3: A_ASSOCIATE_RJ,
+    4: P_DATA_PDU,
+    5: A_RELEASE_RQ,
+    6: A_RELEASE_RP,
+    7: A_ABORT_RQ,
+}
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How many seconds each wait may take.
+
+    Attributes
+    ----------
+    connect
+        TCP and TLS; a host that is there answers in milliseconds, one behind a slow line in a few seconds.
+    negotiate
+        Answer to A-ASSOCIATE-RQ; some peers start a process for each association.
+    progress
+        While sending, without a single byte being taken; a peer writing to a tape pauses, a dead one stays silent.
+    response
+        Answer to a request; a peer may have to write and index 2 GiB before it can say Success.
+    release
+        Answer to A-RELEASE-RQ; everything is said by then, so there is little to lose.
+    """
+
+    connect: float = 10
+    negotiate: float = 30
+    progress: float = 60
+    response: float = 300
+    release: float = 5
+
+
+# What the operating system says, in plain words, and what to do about it.
+_CONNECT_PROBLEMS: tuple[tuple[type[OSError], str, str], ...] = (
+    (ConnectionRefusedError, "connection refused", "nothing listens there: check the port and whether the peer runs"),
+    (socket.gaierror, "host name not known", "check the host name and the name service"),
+    (ssl.SSLError, "no secure connection", "check certificates on both sides"),
+    (ConnectionResetError, "connection lost", "the peer, or a firewall, closed it at once"),
+)
+
+
+class Requestor:
+    """An established association.
+
+    Parameters
+    ----------
+    destination : Destination
+        The peer and our AE title.
+    proposals : sequence of (str, str)
+        Abstract and transfer syntax of each presentation context, 128 at most.
+    timeouts : Timeouts
+        Limits of all waits.
+    watch : callable, optional
+        Called about once a second during any wait; what it raises comes through.
+
+    Raises
+    ------
+    NetworkError
+        With the reason in plain words as its `problem`.
+
+    Attributes
+    ----------
+    contexts : dict
+        Presentation context ID of each accepted (abstract syntax, transfer syntax).
+    maximum_length : int
+        Largest PDU body the peer takes, 0 for no limit.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        proposals: Sequence[tuple[str, str]],
+        timeouts: Timeouts = Timeouts(),
+        watch: Callable[[], None] | None = None,
+    ) -> None:
+        self.destination = destination
+        self.timeouts = timeouts
+        self.contexts: dict[tuple[str, str], int] = {}
+        self.maximum_length = 0
+        self._watch = watch
+        self._watched = time.monotonic()
+        self._received = bytearray()
+        self._messages: deque[DIMSEMessage] = deque()
+        self._message: DIMSEMessage | None = None
+        self._between_pdus = True
+        self._lost: Exception | None = None
+        self._socket = self._connect()
+        try:
+            self._negotiate(proposals)
+        except BaseException:
+            self.abort()
+            raise
+
+    # -- the life of an association
+
+    def _negotiate(self, proposals: Sequence[tuple[str, str]]) -> None:
+        self._write(memoryview(_associate_request(self.destination, proposals)))
+        answer = self._read(self.timeouts.negotiate, "no answer to the association request within {} s")
+        if isinstance(answer, A_ASSOCIATE_RJ):
+            reason = answer.to_primitive().reason_str
+            self.close()
+            raise self._error(f"association rejected: {reason[:1].lower()}{reason[1:]}", "check both AE titles")
+        if not isinstance(answer, A_ASSOCIATE_AC):
+            raise self._error(f"unexpected answer to the association request: {type(answer).__name__}")
+        accepted = answer.to_primitive()
+        self.maximum_length = accepted.maximum_length_received or 0
+        for context in accepted.presentation_context_definition_results_list:
+            if context.result == 0:
+                abstract, proposed = proposals[context.context_id // 2]
+                self.contexts[abstract, proposed] = context.context_id
+
+    def release(self) -> None:
+        """End the association in order, or after the time limit without the peer; never raises."""
+        if self._socket.fileno() < 0:
+            return
+        with contextlib.suppress(NetworkError):
+            self._write(memoryview(A_RELEASE_RQ().encode()))
+            self._read(self.timeouts.release, "no answer to the release within {} s")
+        self.close()
+
+    def abort(self) -> None:
+        """End the association at once; never raises."""
+        if self._between_pdus and self._socket.fileno() >= 0:
+            pdu = A_ABORT_RQ()
+            pdu.source, pdu.reason_diagnostic = 0, 0
+            with contextlib.suppress(OSError):
+                self._socket.send(pdu.encode())
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    # -- messages
+
+    def send(self, context_id: int, message: DIMSEMessage, source: ByteSource | None = None) -> None:
+        """Send a DIMSE message, its data set, if any, from `source`.
+
+        Raises
+        ------
+        NetworkError
+            If the association is gone, or nothing is taken within the time limit.
+        ObjectError
+            If `source` gives more or fewer bytes than it announced; the association is of no use then.
+        """
+        # (0000,0800): 0101 says that no data set follows.
+        message.command_set.CommandDataSetType = 0x0101 if source is None else 0x0001
+        command = encode(message.command_set, True, True)
+        for written in fragments(context_id, (command,), len(command), self.maximum_length, command=True):
+            self._write(written)
+        if source is not None:
+            for written in fragments(context_id, source.chunks(), source.length, self.maximum_length):
+                self._write(written)
+
+    def receive(self) -> DIMSEMessage:
+        """Return the next message of the peer, in the waiting time for responses."""
+        while not self._messages:
+            pdu = self._read(self.timeouts.response, "no response within {} s")
+            if not isinstance(pdu, P_DATA_PDU):
+                raise self._error(f"unexpected {type(pdu).__name__}")
+            self._take(pdu)
+        return self._messages.popleft()
+
+    def _take(self, pdu: P_DATA_PDU) -> None:
+        self._message = self._message or DIMSEMessage()
+        try:
+            complete = self._message.decode_msg(pdu.to_primitive())
+        except Exception as error:  # whatever pydicom and pynetdicom make of arbitrary bytes
+            raise self._error(f"response cannot be understood: {error}") from error
+        if complete:
+            self._messages.append(self._message)
+            self._message = None
+
+    # -- PDUs
+
+    def _write(self, data: memoryview) -> None:
+        """Write all of `data`, whole PDUs, while taking in what the peer says meanwhile."""
+        limit = self.timeouts.progress
+        deadline = time.monotonic() + limit
+        self._between_pdus = False
+        while data:
+            sent = self._step(data)
+            data = data[sent:]
+            if sent:
+                deadline = time.monotonic() + limit
+            elif time.monotonic() > deadline:
+                raise self._error(f"no progress within {limit:g} s while sending")
+            # A response may come before its request is complete; it waits for its turn. An abort raises here.
+            while isinstance(pdu := self._next(), P_DATA_PDU):
+                self._take(pdu)
+            if self._lost is not None:
+                raise self._error("connection lost while sending") from self._lost
+        self._between_pdus = True
+
+    def _read(self, limit: float, problem: str) -> Any:
+        """Return the next PDU, or raise `NetworkError` with `problem` after `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while (pdu := self._next()) is None:
+            if self._lost is not None:
+                raise self._error("connection lost while waiting for an answer") from self._lost
+            if time.monotonic() > deadline:
+                raise self._error(problem.format(f"{limit:g}"))
+            self._step()
+        return pdu
+
+    def _next(self) -> Any:
+        """Decode the first complete PDU received, None if there is none."""
+        if len(self._received) < 6:
+            return None
+        kind, length = struct.unpack_from(">BxL", self._received)
+        if kind not in _PDUS or length > LARGEST_RECEIVED:
+            raise self._error("peer does not speak DICOM", "check the port")
+        if len(self._received) < 6 + length:
+            return None
+        pdu = _PDUS[kind]()
+        try:
+            pdu.decode(bytes(self._received[: 6 + length]))
+        except Exception as error:  # whatever pynetdicom makes of arbitrary bytes
+            raise self._error(f"peer sent a PDU that cannot be understood: {error}") from error
+        del self._received[: 6 + length]
+        if isinstance(pdu, A_ABORT_RQ):
+            self.close()
+            raise self._error("association aborted")
+        if isinstance(pdu, A_RELEASE_RQ):
+            with contextlib.suppress(OSError):
+                self._socket.send(A_RELEASE_RP().encode())
+            self.close()
+            raise self._error("association released by the peer")
+        return pdu
+
+    # -- the socket
+
+    def _step(self, data: memoryview | None = None) -> int:
+        """Wait up to a second until the socket can be used, receive, and return how much of `data` was sent."""
+        if self._watch is not None and time.monotonic() - self._watched >= 1:
+            self._watched = time.monotonic()
+            self._watch()
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN | (select.POLLOUT if data is not None else 0))
+        ready = poller.poll(1000)
+        if not ready:
+            return 0
+        try:
+            if ready[0][1] & ~select.POLLOUT:
+                with contextlib.suppress(*_WOULD_BLOCK):
+                    self._receive()
+            return self._socket.send(data) if data is not None and self._lost is None else 0
+        except _WOULD_BLOCK:
+            return 0
+        except OSError as error:
+            self._lost = error
+            return 0
+
+    def _receive(self) -> None:
+        """Take in what has arrived, until there is no more for now."""
+        while piece := self._socket.recv(1 << 16):
+            self._received += piece
+            if hasattr(socket, "TCP_QUICKACK"):
+                # A peer that writes header and body of a PDU apart waits for our ACK in between; Linux forgets
+                # the option with time.
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self._lost = EOFError("closed by the peer")
+
+    def _connect(self) -> socket.socket:
+        limit = self.timeouts.connect
+        deadline = time.monotonic() + limit
+        target = self.destination
+        problem: OSError = OSError("no address")
+        try:
+            addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            addresses, problem = [], error
+        for family, kind, protocol, _, address in addresses:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._establish(connection, address, deadline)
+                if target.tls is not None:
+                    connection.settimeout(max(0.1, deadline - time.monotonic()))
+                    connection = target.tls.wrap_socket(connection, server_hostname=target.host)
+                connection.setblocking(False)
+                return connection
+            except OSError as error:
+                connection.close()
+                problem = error
+            except BaseException:
+                connection.close()
+                raise
+        for cause, words, remedy in _CONNECT_PROBLEMS:
+            if isinstance(problem, cause):
+                raise self._error(words, remedy) from problem
+        if isinstance(problem, TimeoutError):
+            raise self._error(f"no answer within {limit:g} s", "check host, port and firewall") from problem
+        raise self._error(f"cannot connect: {problem.strerror or problem}") from problem
+
+    def _establish(self, connection: socket.socket, address: Any, deadline: float) -> None:
+        """Connect, calling the watch meanwhile."""
+        connection.setblocking(False)
+        try:
+            connection.connect(address)
+            return
+        except BlockingIOError:
+            pass
+        poller = select.poll()
+        poller.register(connection, select.POLLOUT)
+        while not poller.poll(max(0, min(1.0, deadline - time.monotonic())) * 1000):
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            if self._watch is not None:
+                self._watch()
+        code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))  # becomes ConnectionRefusedError and the like
+
+    def _error(self, problem: str, remedy: str | None = None) -> NetworkError:
+        return NetworkError(str(self.destination), problem, remedy=remedy)
+
+
+def _associate_request(destination: Destination, proposals: Sequence[tuple[str, str]]) -> bytes:
+    """Return the A-ASSOCIATE-RQ PDU with one context for each pair of abstract and transfer syntax (PS3.8 9.3.2)."""
+    length = MaximumLengthNotification()
+    length.maximum_length_received = LARGEST_RECEIVED
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    contexts = []
+    for number, (abstract, transfer) in enumerate(proposals):
+        context = PresentationContext()
+        context.context_id = 2 * number + 1
+        context.abstract_syntax = UID(abstract)
+        context.transfer_syntax = [UID(transfer)]
+        contexts.append(context)
+    request = A_ASSOCIATE()
+    request.application_context_name = APPLICATION_CONTEXT
+    request.calling_ae_title = destination.calling_ae
+    request.called_ae_title = destination.ae_title
+    request.presentation_context_definition_list = contexts
+    request.user_information = [length, implementation, version]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(request)
+    return pdu.encode()
+
+
+def fragments(
+    context_id: int, chunks: Iterable[bytes], length: int, maximum: int, *, command: bool = False
+) -> Iterator[memoryview]:
+    """Cut a command or data set into P-DATA-TF PDUs of one fragment each (PS3.8 9.3.5 and annex E).
+
+    Parameters
+    ----------
+    context_id : int
+        The presentation context.
+    chunks : iterable of bytes
+        The bytes, in pieces of any size.
+    length : int
+        How many there are.
+    maximum : int
+        Maximum length of a PDU body by the peer's wish, 0 for none.
+    command : bool
+        Whether the bytes are a command set.
+
+    Yields
+    ------
+    memoryview
+        Whole PDUs, several at a time when they are small; valid until the next one is asked for.
+
+    Raises
+    ------
+    ObjectError
+        If there are more or fewer bytes than announced.
+    """
+    room = (min(maximum or LARGEST_SENT, LARGEST_SENT) - 6) & ~1
+    buffer = bytearray(max(1, WRITTEN_AT_ONCE // (room + 12)) * (room + 12))
+    view = memoryview(buffer)
+    position = space = 0
+    left = length
+    for chunk in chunks:
+        piece = memoryview(chunk)
+        while piece:
+            if not space:
+                if not left:
+                    raise ObjectError("data set", "has more bytes than announced", expected=f"{length} bytes")
+                if position == len(buffer):
+                    yield view
+                    position = 0
+                space = min(room, left)
+                control = command | (space == left) << 1
+                struct.pack_into(">BxLLBB", buffer, position, 4, space + 6, space + 2, context_id, control)
+                position += 12
+            taken = min(space, len(piece))
+            view[position : position + taken] = piece[:taken]
+            piece = piece[taken:]
+            position, space, left = position + taken, space - taken, left - taken
+    if left:
+        raise ObjectError("data set", "has fewer bytes than announced", found=length - left, expected=f"{length} bytes")
+    yield view[:position]

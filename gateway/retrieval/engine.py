@@ -1,0 +1,242 @@
+"""Sends a set of instances to a destination and says what happened to each: the one engine for C-MOVE and deliveries.
+
+What an association is made of is not known here: `Outbound` is implemented in the network room and handed in.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.archive.index import InstanceRow
+from gateway.errors import GatewayError, NetworkError
+from gateway.objects.stream import ByteSource
+from gateway.observe import warning
+from gateway.retrieval.rendition import Offer, choose, offers, refusal
+from gateway.retrieval.transcript import Fate, Outcome, Transcript
+
+# Presentation context IDs are the odd numbers of one byte (PS3.8 9.3.2.2).
+MAX_CONTEXTS = 128
+
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+PROCESSING_FAILURE = 0x0110
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where to send.
+
+    Attributes
+    ----------
+    ae_title, host, port
+        Of the peer.
+    calling_ae : str
+        Our own AE title towards it.
+    tls : ssl.SSLContext or None
+        For a secure connection.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    calling_ae: str
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        return f"{self.ae_title} at {self.host}:{self.port}"
+
+
+class OutboundAssociation(Protocol):
+    """An association on which instances can be stored."""
+
+    def accepted(self, sop_class: str) -> tuple[str, ...]:
+        """Return the transfer syntaxes accepted for a class."""
+        ...
+
+    def store(
+        self,
+        *,
+        sop_class: str,
+        sop_instance: str,
+        transfer_syntax: str,
+        source: ByteSource,
+        originator: tuple[str, int] | None = None,
+        priority: int = 0,
+    ) -> Outcome:
+        """Send one instance and return the answer.
+
+        `originator` is the AE title and message ID of the C-MOVE this is done for. Any exception leaves the
+        association aborted; `NetworkError` says that peer or connection failed, another one that `source` did.
+        """
+        ...
+
+    def release(self) -> None:
+        """End the association in order; never raises."""
+        ...
+
+    def abort(self) -> None:
+        """End the association at once; never raises."""
+        ...
+
+
+class Outbound(Protocol):
+    """Whoever can establish associations."""
+
+    def connect(
+        self, destination: Destination, offers: Sequence[Offer], *, watch: Callable[[], None] | None = None
+    ) -> OutboundAssociation:
+        """Establish an association that proposes `offers`, or raise `NetworkError` with the reason in plain words.
+
+        `watch` is called about once a second while the association waits or sends; what it raises comes through.
+        """
+        ...
+
+
+class Sources(Protocol):
+    """Whoever knows the bytes of an instance: the archive."""
+
+    def source_of(self, row: InstanceRow, /) -> ByteSource:
+        """Return the data set of `row`."""
+        ...
+
+
+def run(
+    archive: Sources,
+    rows: Sequence[InstanceRow],
+    destination: Destination,
+    outbound: Outbound,
+    *,
+    on_result: Callable[[InstanceRow, Outcome], None] = lambda row, outcome: None,
+    originator: tuple[str, int] | None = None,
+    priority: int = 0,
+    cancelled: Callable[[], bool] = lambda: False,
+    watch: Callable[[], None] | None = None,
+    transcript: Transcript | None = None,
+) -> Transcript:
+    """Send `rows` to `destination`.
+
+    Parameters
+    ----------
+    archive : Sources
+        Gives the bytes of each row.
+    rows : sequence of InstanceRow
+        What to send, in this order as far as the limit of 128 contexts an association allows.
+    destination : Destination
+        The peer.
+    outbound : Outbound
+        Establishes associations.
+    on_result : callable
+        Called right after each instance was answered, refused or found unreadable, before the next is sent. Not called
+        for what a broken connection left unanswered; the transcript has those.
+    originator : (str, int), optional
+        AE title and message ID of the C-MOVE that asked.
+    priority : int
+        Priority of the C-STORE requests.
+    cancelled : callable
+        Asked before each instance; True ends the retrieval in order.
+    watch : callable, optional
+        Called about once a second, also in the middle of an instance; what it raises ends the retrieval at once.
+    transcript : Transcript, optional
+        An empty one of `rows`, for who wants to look at it meanwhile.
+
+    Returns
+    -------
+    Transcript
+        Also when the destination could not be reached or broke off: see `Transcript.broken`.
+    """
+    transcript = transcript or Transcript(rows)
+    sending = _Sending(archive, transcript, destination, outbound, on_result, originator, priority, cancelled, watch)
+    for proposal, indexes in associations(rows):
+        if not sending.group(proposal, indexes):
+            break
+    return transcript
+
+
+def associations(rows: Sequence[InstanceRow]) -> Iterator[tuple[list[Offer], list[int]]]:
+    """Split `rows` so that no part needs more than 128 contexts; yield what to propose and the indexes of its rows."""
+    groups: list[list[Offer]] = [[]]
+    used = 0
+    for offer in offers(rows):
+        used += len(offer.transfer_syntaxes)
+        if used > MAX_CONTEXTS:
+            groups.append([])
+            used = len(offer.transfer_syntaxes)
+        groups[-1].append(offer)
+    for proposal in filter(None, groups):
+        classes = {offer.sop_class for offer in proposal}
+        yield proposal, [index for index, row in enumerate(rows) if row.sop_class in classes]
+
+
+@dataclass
+class _Sending:
+    """One call of `run`."""
+
+    archive: Sources
+    transcript: Transcript
+    destination: Destination
+    outbound: Outbound
+    on_result: Callable[[InstanceRow, Outcome], None]
+    originator: tuple[str, int] | None
+    priority: int
+    cancelled: Callable[[], bool]
+    watch: Callable[[], None] | None
+
+    def group(self, proposal: list[Offer], indexes: list[int]) -> bool:
+        """Send the rows of one proposal; False when nothing more shall be sent."""
+        waiting = deque(indexes)
+        # More than one turn only after a file of ours that could not be read to its end has cost an association.
+        while waiting and not self._over():
+            try:
+                association = self.outbound.connect(self.destination, proposal, watch=self.watch)
+            except NetworkError as error:
+                self.transcript.broke_off(error.problem)
+                break
+            try:
+                while waiting and not self._over() and self._row(association, waiting.popleft()):
+                    pass
+            except BaseException:
+                association.abort()
+                raise
+            association.release()
+        return not self._over()
+
+    def _over(self) -> bool:
+        if not self.transcript.broken and not self.transcript.cancelled:
+            self.transcript.cancelled = self.cancelled()
+        return self.transcript.cancelled or bool(self.transcript.broken)
+
+    def _row(self, association: OutboundAssociation, index: int) -> bool:
+        """Send one row; False when the association is of no further use."""
+        row = self.transcript.rows[index]
+        accepted = association.accepted(row.sop_class)
+        syntax = choose(row, accepted)
+        if syntax is None:
+            self._record(index, Outcome(SOP_CLASS_NOT_SUPPORTED, refusal(row, accepted), Fate.REFUSED))
+            return True
+        try:
+            outcome = association.store(
+                sop_class=row.sop_class,
+                sop_instance=row.sop_instance,
+                transfer_syntax=syntax,
+                source=self.archive.source_of(row),
+                originator=self.originator,
+                priority=self.priority,
+            )
+        except NetworkError as error:
+            self.transcript.broke_off(error.problem, in_flight=index)
+            return False
+        except (OSError, GatewayError) as error:
+            warning("retrieval.unreadable", instance=row.sop_instance, reason=error)
+            association.abort()
+            self._record(index, Outcome(PROCESSING_FAILURE, f"cannot be read: {error}", Fate.UNREADABLE))
+            return False
+        self._record(index, outcome)
+        return True
+
+    def _record(self, index: int, outcome: Outcome) -> None:
+        self.transcript.record(index, outcome)
+        self.on_result(self.transcript.rows[index], outcome)

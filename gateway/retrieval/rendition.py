@@ -1,0 +1,62 @@
+"""In which transfer syntax an instance is offered and sent (PS3.4 C.4.2.3.1, PS3.5 section 10).
+
+The stored syntax always comes first: what is sent in it are the stored bytes. Native little endian objects can also be
+sent with the other kind of VR encoding; only their header is written anew, the pixels are the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydicom.uid import UID
+
+if TYPE_CHECKING:
+    from gateway.archive.index import InstanceRow
+from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+
+# Stored syntax: syntaxes it can be sent in besides, best first.
+ALTERNATIVES: dict[str, tuple[str, ...]] = {
+    EXPLICIT_LITTLE: (IMPLICIT_LITTLE,),
+    IMPLICIT_LITTLE: (EXPLICIT_LITTLE,),
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A SOP class and the transfer syntaxes wanted for it, each to be proposed in a context of its own.
+
+    In one context a peer picks one syntax and the others are lost; in contexts of their own it can take them all.
+    """
+
+    sop_class: str
+    transfer_syntaxes: tuple[str, ...]
+
+
+def syntaxes(row: InstanceRow) -> tuple[str, ...]:
+    """Return the transfer syntaxes `row` can be sent in, the stored one first."""
+    return (row.transfer_syntax, *ALTERNATIVES.get(row.transfer_syntax, ()))
+
+
+def offers(rows: Iterable[InstanceRow]) -> list[Offer]:
+    """Return what has to be proposed so that every row can be sent, stored syntaxes before alternatives."""
+    stored: dict[str, dict[str, None]] = {}
+    further: dict[str, dict[str, None]] = {}
+    for row in rows:
+        first, *others = syntaxes(row)
+        stored.setdefault(row.sop_class, {})[first] = None
+        further.setdefault(row.sop_class, {}).update(dict.fromkeys(others))
+    return [Offer(sop_class, tuple(stored[sop_class] | further[sop_class])) for sop_class in stored]
+
+
+def choose(row: InstanceRow, accepted: Collection[str]) -> str | None:
+    """Return the first transfer syntax of `row` that the peer has accepted for its class."""
+    return next((syntax for syntax in syntaxes(row) if syntax in accepted), None)
+
+
+def refusal(row: InstanceRow, accepted: Collection[str]) -> str:
+    """Say in plain words why `row` cannot be sent to a peer that accepts only `accepted` for its class."""
+    if not accepted:
+        return f"peer does not accept {UID(row.sop_class).name}"
+    return f"peer does not accept {UID(row.transfer_syntax).name} for {UID(row.sop_class).name}"
