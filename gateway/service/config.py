@@ -1,0 +1,271 @@
+"""The configuration file: read, checked, and handed on as the plain dataclasses that the lower rooms want.
+
+Only this floor and the one above know the file. The tables themselves stand in `gateway.service.tables`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.errors import ConfigError
+from gateway.service.tables import (
+    EXAMPLE,
+    AETitle,
+    Commitment,
+    Config,
+    Destination,
+    Gateway,
+    Intake,
+    Peer,
+    Quota,
+    Storage,
+    Table,
+    ViewName,
+)
+
+__all__ = ["EXAMPLE", "Config", "ConfigErrors", "Quota", "as_toml", "find", "load", "parse", "remarks"]
+
+DEFAULT_PATH = Path("/etc/gateway/gateway.toml")
+
+TABLES: dict[str, type[Table]] = {"gateway": Gateway, "intake": Intake, "storage": Storage, "commitment": Commitment}
+LISTS: dict[str, type[Table]] = {"peer": Peer, "destination": Destination}
+SECTIONS = ("gateway", "views", "intake", "storage", "commitment", "peer", "destination")
+
+
+class ConfigErrors(ConfigError):
+    """Everything wrong with one file, one problem a line.
+
+    Parameters
+    ----------
+    problems : sequence of ConfigError
+        At least one.
+    """
+
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
+        self.problems = tuple(problems)
+        first = problems[0]
+        super().__init__(first.subject, first.problem, found=first.found, expected=first.expected, remedy=first.remedy)
+
+    def __str__(self) -> str:
+        """Return one line for each problem."""
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+def find(path: Path | str | None) -> Path:
+    """Return `path`, or the place where the appliance keeps its configuration."""
+    if path is not None:
+        return Path(path)
+    if not DEFAULT_PATH.exists():
+        raise ConfigError(
+            str(DEFAULT_PATH),
+            "there is no configuration",
+            remedy="name a file with --config, or start from `gateway config example`",
+        )
+    return DEFAULT_PATH
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    ConfigErrors
+        Naming file, key, what was found and what was expected, for every problem.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigErrors([ConfigError(str(path), f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = ConfigError(str(path), f"line {line} is not UTF-8", expected="a TOML file in UTF-8")
+        raise ConfigErrors([problem]) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str = "configuration") -> Config:
+    """Check the text of a configuration file; `file` is the name that errors give."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigErrors([ConfigError(file, f"not readable as TOML: {error}")]) from error
+    reader = _Reader(file)
+    config = reader.read(document)
+    if reader.problems:
+        raise ConfigErrors(reader.problems)
+    return config
+
+
+T = TypeVar("T", bound=Table)
+
+
+class _Reader:
+    """Reads a document key by key, so that one wrong value does not hide the next."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[ConfigError] = []
+
+    def refuse(self, key: str, problem: str, **details: Any) -> None:
+        self.problems.append(ConfigError(f"{self.file}: {key}", problem, **details))
+
+    def read(self, document: dict[str, Any]) -> Config:
+        self.unknown(document, SECTIONS, "")
+        parts: dict[str, Any] = {"views": self.views(document.get("views", {}))}
+        for name, shape in TABLES.items():
+            parts[name] = self.table(shape, document.get(name, {}), name)
+        for name, shape in LISTS.items():
+            parts[name] = self.tables(shape, document.get(name, []), name)
+        config = Config(**{name: part for name, part in parts.items() if part is not None})
+        for check in CHECKS:
+            for key, problem, details in check(config):
+                self.refuse(key, problem, **details)
+        return config
+
+    def unknown(self, table: dict[str, Any], known: Sequence[str], prefix: str) -> None:
+        for name in table:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                remedy = f"did you mean {near[0]!r}?" if near else None
+                expected = "one of " + ", ".join(known)
+                self.refuse(f"{prefix}{name}", "unknown key", found=name, expected=expected, remedy=remedy)
+
+    def value(self, kind: Any, value: Any, key: str) -> Any:
+        try:
+            return msgspec.convert(value, kind, strict=True)
+        except msgspec.ValidationError as error:
+            self.refuse(key, "impossible value", found=value, expected=_wording(kind) or str(error))
+            return None
+
+    def table(self, shape: type[T], table: Any, path: str) -> T | None:
+        if not isinstance(table, dict):
+            self.refuse(path, "wrong type", found=table, expected=f"a table [{path}]")
+            return None
+        fields = msgspec.structs.fields(shape)
+        self.unknown(table, [field.name for field in fields], f"{path}.")
+        values = {}
+        for field in fields:
+            key = f"{path}.{field.name}"
+            if field.name in table:
+                values[field.name] = self.value(field.type, table[field.name], key)
+            elif field.required:
+                self.refuse(key, "missing", expected=_wording(field.type))
+        # What could be read stands, so that it can still be compared with the other tables.
+        good = {name: value for name, value in values.items() if value is not None}
+        return shape(**good) if all(field.name in good or not field.required for field in fields) else None
+
+    def tables(self, shape: type[T], tables: Any, name: str) -> tuple[T | None, ...]:
+        if not isinstance(tables, list):
+            self.refuse(name, "wrong type", found=tables, expected=f"a list of tables [[{name}]]")
+            return ()
+        return tuple(self.table(shape, table, f"{name}[{n}]") for n, table in enumerate(tables, 1))
+
+    def views(self, table: Any) -> dict[str, str]:
+        if not isinstance(table, dict):
+            self.refuse("views", "wrong type", found=table, expected="a table [views]")
+            return {}
+        for title, view in table.items():
+            self.value(AETitle, title, f"views.{title}")
+            self.value(ViewName, view, f"views.{title}")
+        return table
+
+
+def _wording(kind: Any) -> str | None:
+    """The words for what a type accepts."""
+    return next((meta.title for meta in getattr(kind, "__metadata__", ()) if getattr(meta, "title", None)), None)
+
+
+Finding = tuple[str, str, dict[str, Any]]
+
+
+def _entries(config: Config, name: str) -> Iterator[tuple[str, Any]]:
+    """Key and table of each ``[[name]]`` that could be read."""
+    return ((f"{name}[{n}]", table) for n, table in enumerate(getattr(config, name), 1) if table is not None)
+
+
+def _own_titles(config: Config) -> Iterator[Finding]:
+    if config.gateway.ae_title in config.views:
+        title = config.gateway.ae_title
+        expected = f"an AE title other than {title!r}, which gateway.ae_title has"
+        yield f"views.{title}", "a view needs an AE title of its own", {"found": title, "expected": expected}
+
+
+def _repeated_titles(config: Config) -> Iterator[Finding]:
+    for name in LISTS:
+        seen: dict[str, str] = {}
+        for key, table in _entries(config, name):
+            first = seen.setdefault(table.ae_title, key)
+            if first != key:
+                expected = f"an AE title other than that of {first}"
+                yield f"{key}.ae_title", "given twice", {"found": table.ae_title, "expected": expected}
+
+
+def _ports_without_host(config: Config) -> Iterator[Finding]:
+    for key, peer in _entries(config, "peer"):
+        if peer.port is not None and peer.host is None:
+            remedy = f"add {key}.host, or leave the port out: nothing can be sent to a port alone"
+            yield f"{key}.port", "a port without a host", {"found": peer.port, "remedy": remedy}
+
+
+def _two_addresses(config: Config) -> Iterator[Finding]:
+    peers = {peer.ae_title: (key, peer) for key, peer in _entries(config, "peer") if peer.port is not None}
+    for key, destination in _entries(config, "destination"):
+        other, peer = peers.get(destination.ae_title, ("", destination))
+        if (peer.host, peer.port) != (destination.host, destination.port):
+            expected = f"{peer.host}:{peer.port}, as in {other}: a C-MOVE to {peer.ae_title} must have one address"
+            found = f"{destination.host}:{destination.port}"
+            yield key, "one AE title with two addresses", {"found": found, "expected": expected}
+
+
+def _deliveries_to_self(config: Config) -> Iterator[Finding]:
+    own = {config.gateway.bind, "localhost", "127.0.0.1", "::1"}
+    for key, destination in _entries(config, "destination"):
+        if destination.port == config.gateway.port and destination.host in own:
+            found = f"{destination.ae_title} at {destination.host}:{destination.port}"
+            remedy = "the box would deliver to itself: name the address of the PACS"
+            yield key, "this is the gateway's own address", {"found": found, "remedy": remedy}
+
+
+CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    _own_titles,
+    _repeated_titles,
+    _ports_without_host,
+    _two_addresses,
+    _deliveries_to_self,
+)
+
+
+def remarks(config: Config) -> Iterator[str]:
+    """What is allowed, and still probably not what its author wanted."""
+    if not config.peer and config.intake.unknown_peers == "reject":
+        yield 'nobody may send: there is no [[peer]] and intake.unknown_peers is "reject"'
+    if not config.destination:
+        yield "nothing is delivered: there is no [[destination]]"
+
+
+def as_toml(config: Config) -> str:
+    """The configuration as TOML, defaults filled in."""
+    lines: list[str] = []
+    for section in SECTIONS:
+        part = msgspec.to_builtins(getattr(config, section))
+        repeated = isinstance(part, (list, tuple))
+        for table in part if repeated else [part]:
+            lines += ["", f"[[{section}]]" if repeated else f"[{section}]"]
+            # JSON's strings, numbers, booleans and lists of strings are TOML too; keys of [views] may hold spaces.
+            lines += [f"{_key(key)} = {_json(value)}" for key, value in table.items() if value is not None]
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _json(name)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,192 @@
+"""The tables of the configuration file: every key, written down once.
+
+A key's type carries its limits, the words an error uses for what it accepts (``title``) and the words the manual uses
+for what it does (``description``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+EXAMPLE = """\
+# gateway.toml
+[gateway]
+ae_title = "GATEWAY"
+bind = "127.0.0.1"            # the example; the appliance listens on all
+port = 11112
+data_dir = "/var/lib/gateway"
+
+[views]                       # further application entities and the view each possesses
+GATEWAY_ENH = "enhanced"
+GATEWAY_CLS = "classic"
+
+[intake]
+unknown_peers = "reject"      # or "accept"
+study_quiet_seconds = 120
+max_associations = 20
+
+[storage]
+quota = "80%"                 # of the file system, or "200GB"
+keep_days = 7                 # after the last destination has committed
+
+[commitment]
+means = "delivered"           # or "stored"
+
+[[peer]]
+ae_title = "CT1"
+host = "192.0.2.10"           # optional: calls must come from here
+port = 104                    # needed when it is a C-MOVE destination
+may = ["store", "query", "retrieve", "commit"]
+convert = true                # false: this peer's images are passed on as they are
+
+[[destination]]
+ae_title = "PACS"
+host = "192.0.2.20"
+port = 104
+view = "enhanced"             # received | classic | enhanced
+when_refused = "classic"      # PACS refuses the enhanced SOP class: send classic, or "hold"
+commitment = true
+"""
+
+# PS3.5 6.2, VR AE: no backslash, no control character; leading and trailing spaces would be insignificant.
+AETitle = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?\Z",
+        title="an AE title: 1 to 16 printable ASCII characters, no backslash, no space at either end",
+    ),
+]
+Port = Annotated[int, Meta(ge=1, le=65535, title="a port number from 1 to 65535")]
+Host = Annotated[str, Meta(pattern=r"^[^\s/]+\Z", title="a host name or an IP address")]
+Folder = Annotated[str, Meta(pattern=r"^/", title="an absolute path")]
+Seconds = Annotated[float, Meta(ge=0, le=604800, title="a number of seconds from 0 to 604800 (a week)")]
+Days = Annotated[float, Meta(ge=0, le=36500, title="a number of days from 0 to 36500")]
+Count = Annotated[int, Meta(ge=1, le=1000, title="a whole number from 1 to 1000")]
+QuotaText = Annotated[
+    str,
+    Meta(
+        pattern=r"^(([1-9][0-9]?|100)%|[1-9][0-9]*(\.[0-9]+)? ?[MGT]B)\Z",
+        title='a share of the file system such as "80%", or a size such as "200GB" (MB, GB, TB)',
+    ),
+]
+Switch = Annotated[bool, Meta(title="true or false")]
+ViewName = Annotated[Literal["received", "classic", "enhanced"], Meta(title='"received", "classic" or "enhanced"')]
+PeerPolicy = Annotated[Literal["reject", "accept"], Meta(title='"reject" or "accept"')]
+Refusal = Annotated[Literal["classic", "hold"], Meta(title='"classic" or "hold"')]
+Means = Annotated[Literal["delivered", "stored"], Meta(title='"delivered" or "stored"')]
+Services = Annotated[
+    tuple[Literal["store", "query", "retrieve", "commit"], ...],
+    Meta(title='a list of "store", "query", "retrieve" and "commit"'),
+]
+
+
+def says(text: str) -> Meta:
+    """What the manual says about a key."""
+    return Meta(description=text)
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the tables of the configuration file."""
+
+
+class Gateway(Table, frozen=True):
+    """``[gateway]``: who the box is and where it listens."""
+
+    ae_title: Annotated[AETitle, says("AE title of the box; it possesses the view *received*.")] = "GATEWAY"
+    bind: Annotated[Host, says("Address to listen on; the default is every address.")] = "0.0.0.0"
+    port: Annotated[Port, says("Port to listen on.")] = 11112
+    data_dir: Annotated[Folder, says("Everything the box keeps: received files, recipes, index.")] = "/var/lib/gateway"
+
+
+class Intake(Table, frozen=True):
+    """``[intake]``: who may call and when a study counts as complete."""
+
+    unknown_peers: Annotated[
+        PeerPolicy, says("What callers without a `[[peer]]` entry get: refused, or allowed to do everything.")
+    ] = "reject"
+    study_quiet_seconds: Annotated[Seconds, says("A study is complete when nothing came for this long.")] = 120
+    max_associations: Annotated[Count, says("Associations served at a time, all processes together.")] = 20
+
+
+class Storage(Table, frozen=True):
+    """``[storage]``: how much room the box may take."""
+
+    quota: Annotated[QuotaText, says("Largest share of the file system, or largest size, of `data_dir`.")] = "80%"
+    keep_days: Annotated[Days, says("How long a study stays after the last destination has committed to it.")] = 7
+
+    @property
+    def limit(self) -> Quota:
+        """The quota as numbers."""
+        return Quota.parse(self.quota)
+
+
+class Commitment(Table, frozen=True):
+    """``[commitment]``: what the box promises a modality that asks for storage commitment."""
+
+    means: Annotated[
+        Means,
+        says(
+            "`delivered`: every object that carries the instance is committed by the destination; `stored`: kept here."
+        ),
+    ] = "delivered"
+
+
+class Peer(Table, frozen=True):
+    """``[[peer]]``: a caller the box knows."""
+
+    ae_title: Annotated[AETitle, says("AE title the peer calls with.")]
+    host: Annotated[Host | None, Meta(title=Host.__metadata__[0].title), says("Calls must come from here.")] = None
+    port: Annotated[
+        Port | None, Meta(title=Port.__metadata__[0].title), says("With `host`: the peer is a C-MOVE destination.")
+    ] = None
+    may: Annotated[Services, says("What the peer may ask for.")] = ("store", "query", "retrieve", "commit")
+    convert: Annotated[Switch, says("`false`: images of this peer are passed on as they are.")] = True
+
+
+class Destination(Table, frozen=True):
+    """``[[destination]]``: where every study goes."""
+
+    ae_title: Annotated[AETitle, says("AE title of the destination.")]
+    host: Annotated[Host, says("Host of the destination.")]
+    port: Annotated[Port, says("Port of the destination.")]
+    view: Annotated[ViewName, says("The view the destination receives.")] = "enhanced"
+    when_refused: Annotated[
+        Refusal, says("The destination refuses the enhanced SOP class: send `classic`, or `hold` the study.")
+    ] = "classic"
+    commitment: Annotated[Switch, says("Ask the destination for storage commitment.")] = True
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Room the data directory may take: a share of its file system or a number of bytes; exactly one is set."""
+
+    share: float | None = None
+    size: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Quota:
+        """Read ``80%`` or ``200GB`` (decimal units, as disks are sold)."""
+        if text.endswith("%"):
+            return cls(share=int(text[:-1]) / 100)
+        unit = {"M": 10**6, "G": 10**9, "T": 10**12}[text[-2]]
+        return cls(size=int(float(text[:-2]) * unit))
+
+    def bytes_of(self, file_system: int) -> int:
+        """Bytes allowed on a file system of `file_system` bytes."""
+        return self.size if self.size is not None else int(file_system * (self.share or 0))
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration, checked."""
+
+    gateway: Gateway = Gateway()
+    views: dict[AETitle, ViewName] = {}
+    intake: Intake = Intake()
+    storage: Storage = Storage()
+    commitment: Commitment = Commitment()
+    peer: tuple[Peer, ...] = ()
+    destination: tuple[Destination, ...] = ()
