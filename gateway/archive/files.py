@@ -1,0 +1,323 @@
+"""Files of one data directory: durable intake, settled files, recipes and records.
+
+An acknowledged object must survive a power cut a microsecond later. So bytes go into ``intake/.<random>.part``, are
+synced, get their final name by rename, and the folder is synced before anybody is told. They stay in ``intake/`` until
+the index that knows them has reached the disk itself (`gateway.archive.recovery`); at start only that folder is scanned.
+UIDs come from peers and are never used in a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gateway.errors import ArchiveError, ResourceError
+from gateway.observe import fault
+
+_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\Z")
+_SAFE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,119}\Z")
+
+
+def digest_of_name(name: str) -> str:
+    """Return the digest of the data set that a received file's name carries."""
+    return name[:32]
+
+
+def key_of(*parts: str) -> str:
+    """Return a digest of `parts` that can stand in a file name in their place."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def sync_folder(path: Path) -> None:
+    """Make the entries of a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def storage_errors(subject: object) -> Iterator[None]:
+    """Turn an `OSError` inside into a `ResourceError` about `subject`."""
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            str(subject), "cannot be written", found=error.strerror or str(error), remedy="free or replace the disk"
+        ) from error
+
+
+def write_durable(path: Path, data: bytes) -> None:
+    """Write a whole file so that after a crash there is either all of it or none (or what was there before).
+
+    Raises
+    ------
+    ResourceError
+        If the disk does not take it.
+    """
+    with storage_errors(path.name):
+        temporary, descriptor = _create_locked(path.parent, ".tmp")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+                fault("record.before_rename")
+                os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        fault("record.after_rename")
+        sync_folder(path.parent)
+
+
+def _create_locked(folder: Path, suffix: str) -> tuple[Path, int]:
+    """Create a temporary file that stays locked as long as it is open: a sweep removes only what nobody holds."""
+    while True:
+        path = folder / f".{secrets.token_hex(8)}{suffix}"
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # A sweep may get between creating and locking; then the file is gone or about to be.
+        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)
+
+
+class PartFile:
+    """An object on its way from the wire to ``intake/``.
+
+    Attributes
+    ----------
+    path : Path
+        Where the bytes are until `commit`.
+    length : int
+        Number of data set bytes written so far.
+    """
+
+    def __init__(self, intake: Path, meta: bytes) -> None:
+        self._intake = intake
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.length = 0
+        with storage_errors("intake"):
+            self.path, self._descriptor = _create_locked(intake, ".part")
+        with self._discarding():
+            self._write(meta)
+
+    @contextlib.contextmanager
+    def _discarding(self) -> Iterator[None]:
+        """Leave nothing behind when the disk does not take the bytes."""
+        try:
+            with storage_errors("object being received"):
+                yield
+        except ResourceError:
+            self.discard()
+            raise
+
+    @property
+    def digest(self) -> str:
+        """blake2b-128 of the data set bytes written so far, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append bytes of the data set.
+
+        Raises
+        ------
+        ResourceError
+            If the disk does not take them; the file is gone then.
+        """
+        with self._discarding():
+            fault("intake.write")
+            self._write(chunk)
+        self._digest.update(chunk)
+        self.length += len(chunk)
+
+    def _write(self, chunk: bytes | bytearray | memoryview) -> None:
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def commit(self) -> str:
+        """Make the object durable and return its archive name.
+
+        Raises
+        ------
+        ResourceError
+            If the disk does not take it; nothing is left of it then.
+        """
+        name = f"{self.digest}-{secrets.token_hex(8)}"
+        final = self._intake / f"{name}.dcm"
+        with self._discarding():
+            fault("intake.before_sync")
+            os.fsync(self._descriptor)
+            fault("intake.before_rename")
+            os.rename(self.path, final)
+            self.path = final
+            fault("intake.after_rename")
+            sync_folder(self._intake)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        return name
+
+    def discard(self) -> None:
+        """Remove the file; harmless when it is committed or discarded already."""
+        if self._descriptor >= 0:
+            self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Files:
+    """The folders of one data directory.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The data directory.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.root = Path(data_dir)
+        self.intake = self.root / "intake"
+        self.received = self.root / "received"
+        self.derived = self.root / "derived"
+        self.records = self.root / "records"
+        self.quarantine = self.root / "quarantine"
+
+    def prepare(self) -> None:
+        """Make the folders that are not there yet.
+
+        Raises
+        ------
+        ResourceError
+            If they cannot be made.
+        """
+        with storage_errors(self.root):
+            for folder in (self.root, self.intake, self.received, self.derived, self.records, self.quarantine):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(self.root)
+
+    def begin(self, meta: bytes = b"") -> PartFile:
+        """Start to receive an object; `meta` is what stands before its data set in the file."""
+        return PartFile(self.intake, meta)
+
+    def intake_path(self, name: str) -> Path:
+        """Return where a just committed object is."""
+        return self.intake / f"{_checked(name, _NAME)}.dcm"
+
+    def received_path(self, name: str) -> Path:
+        """Return where a received object belongs once the index that knows it is durable."""
+        return self.received / _checked(name, _NAME)[:2] / f"{name}.dcm"
+
+    def locate(self, name: str) -> Path:
+        """Return where a received object is now.
+
+        Raises
+        ------
+        ArchiveError
+            If it is nowhere.
+        """
+        settled, fresh = self.received_path(name), self.intake_path(name)
+        # It may move from intake/ to received/ between two looks, never back.
+        for path in (settled, fresh, settled):
+            if path.exists():
+                return path
+        raise ArchiveError(name, "the received file is gone", remedy="restore it from a backup or send it again")
+
+    def recipe_path(self, name: str) -> Path:
+        """Return where the recipe of a derived object belongs; its folder is made."""
+        path = self.derived / _checked(name, _SAFE)[:2] / f"{name}.recipe"
+        with storage_errors(path.name):
+            _make_folder(path.parent)
+        return path
+
+    def record_path(self, name: str) -> Path:
+        """Return where a durable record belongs."""
+        return self.records / f"{_checked(name, _SAFE)}.json"
+
+    def waiting(self) -> list[str]:
+        """Return the names of all committed objects in ``intake/``."""
+        with os.scandir(self.intake) as entries:
+            names = [entry.name[:-4] for entry in entries if entry.name.endswith(".dcm")]
+        return sorted(name for name in names if _NAME.match(name))
+
+    def settle(self, names: Iterable[str]) -> int:
+        """Move objects from ``intake/`` to ``received/`` and return how many were moved."""
+        touched: set[Path] = set()
+        moved = 0
+        for name in names:
+            target = self.received_path(name)
+            _make_folder(target.parent)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self.intake_path(name), target)
+                moved += 1
+                touched.add(target.parent)
+            fault("checkpoint.moved")
+        for folder in sorted(touched):
+            sync_folder(folder)
+        if touched:
+            sync_folder(self.intake)
+        return moved
+
+    def remove(self, name: str) -> None:
+        """Remove a received object wherever it is."""
+        self.intake_path(name).unlink(missing_ok=True)
+        self.received_path(name).unlink(missing_ok=True)
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a file that cannot be understood to ``quarantine/`` and return its new place."""
+        target = self.quarantine / path.name
+        os.rename(path, target)
+        sync_folder(self.quarantine)
+        return target
+
+    def sweep(self) -> int:
+        """Remove what dead processes left half-written and return the number of files."""
+        removed = 0
+        for path in self.intake.glob(".*.part"):
+            removed += _remove_if_dead(path)
+        for folder in (self.records, self.derived, *self.derived.glob("??")):
+            for path in folder.glob(".*.tmp"):
+                removed += _remove_if_dead(path)
+        return removed
+
+
+def _checked(name: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.match(name):
+        raise ArchiveError("archive name", "is malformed", found=name[:140], expected="a name this archive has given")
+    return name
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def _remove_if_dead(path: Path) -> bool:
+    """Remove a temporary file that no living process holds."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _lock(descriptor):
+            return False
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)
