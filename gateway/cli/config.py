@@ -1,0 +1,54 @@
+"""``gateway config``: check, show and start a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateway.cli.common import config_option, json_option, load_config, print_json
+
+
+@click.group()
+def command() -> None:
+    """Check the configuration, show what is in effect, print an example."""
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Check FILE and say everything that is wrong with it.
+
+    Every problem is one line on stderr with file, key, what was found and what was expected. Entries of [[peer]] and
+    [[destination]] are counted from 1: peer[2].port is the port of the second peer.
+    """
+    from gateway.service import config
+
+    checked = config.load(file)
+    for remark in config.remarks(checked):
+        click.echo(f"{file}: note: {remark}")
+    click.echo(f"{file}: ok")
+
+
+@command.command()
+@config_option
+@json_option
+def show(config_path: Path | None, as_json: bool) -> None:
+    """Show the values in effect, defaults filled in."""
+    import msgspec
+
+    from gateway.service import config
+
+    loaded = load_config(config_path)
+    if as_json:
+        print_json(msgspec.to_builtins(loaded))
+    else:
+        click.echo(config.as_toml(loaded), nl=False)
+
+
+@command.command()
+def example() -> None:
+    """Print a configuration with every key, to start from."""
+    from gateway.service import config
+
+    click.echo(config.EXAMPLE, nl=False)

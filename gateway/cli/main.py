@@ -1,0 +1,44 @@
+"""The command ``gateway``: a group that imports a command's module only when that command is named."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from gateway.errors import GatewayError
+
+# One module of this package for each; its `command` is the command. What is heavy is imported inside the commands'
+# functions, so that `gateway --help` stays quick: a test watches over it.
+COMMANDS = ("serve", "demo", "convert", "status", "queue", "config")
+
+
+class Commands(click.Group):
+    """Finds the commands, and turns the errors raised on purpose into one line and exit status 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the manual."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"gateway.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run; an error that names its object needs no traceback."""
+        try:
+            return super().invoke(ctx)
+        except GatewayError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="gateway", message="%(prog)s %(version)s")
+def main() -> None:
+    """DICOM edge gateway: classic CT, MR and PET series become enhanced multi-frame objects on their way to the PACS.
+
+    Exit status: 0 done, 1 something failed (said on stderr), 2 wrong usage.
+    """

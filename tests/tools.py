@@ -1,0 +1,33 @@
+"""Programs that tests run as independent peers: a missing one skips the test, and fails it where CI=true."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+# Where Debian puts what is not on everybody's PATH.
+_EXTRA = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/dcmtk")
+PACKAGES = {
+    "storescu": "dcmtk",
+    "storescp": "dcmtk",
+    "movescu": "dcmtk",
+    "echoscu": "dcmtk",
+    "dcmdump": "dcmtk",
+    "dcm2pnm": "dcmtk",
+    "Orthanc": "orthanc",
+    "dciodvfy": "dicom3tools",
+    "java": "default-jre-headless",
+}
+
+
+def need(name: str) -> str:
+    """Return the path of a program, or skip the test that needs it."""
+    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *_EXTRA)))
+    if found:
+        return found
+    reason = f"{name} is not installed (Debian package {PACKAGES.get(name, name)})"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
