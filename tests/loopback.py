@@ -1,0 +1,55 @@
+"""Helpers for tests with peers on the loopback: ports, programs, and what must not be left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def program(*command: object, port: int | None = None, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in the background until the block ends; wait first until it listens on `port`."""
+    process = subprocess.Popen(
+        [str(part) for part in command], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        if port is not None:
+            eventually(lambda: listening(port))
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def nothing_left_behind() -> Iterator[None]:
+    """Fail if the block leaves a thread running or a file descriptor open."""
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    yield
+    eventually(lambda: threading.active_count() <= threads)
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
