@@ -174,8 +174,8 @@ class _Move:
     def __init__(
         self,
         association: Association,
-        request: C_MOVE,
-        context: PresentationContext,
+        request: Any,  # C_MOVE; the properties of pynetdicom's primitives are typed as optional
+        context: Any,
         monotonic: Callable[[], float],
     ) -> None:
         self._association = association
@@ -184,7 +184,7 @@ class _Move:
         self._monotonic = monotonic
         self._told = float("-inf")
         self.calling: str = association.requestor.ae_title.strip()
-        self.called: str = association.requestor.primitive.called_ae_title.strip()
+        self.called: str = association.requestor.primitive.called_ae_title.strip()  # type: ignore[union-attr]
         self.destination = (request.MoveDestination or "").strip()
         self.message_id: int = request.MessageID
         self.priority: int = request.Priority
@@ -236,7 +236,7 @@ class _Move:
         identifier: Dataset | None = None,
     ) -> None:
         """Send a response with the fields that belong to its status (PS3.4 table C.4-2)."""
-        response = C_MOVE()
+        response: Any = C_MOVE()
         response.MessageIDBeingRespondedTo = self.message_id
         response.AffectedSOPClassUID = self._request.AffectedSOPClassUID
         response.Status = status

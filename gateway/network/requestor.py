@@ -158,10 +158,10 @@ class Requestor:
             raise self._error(f"unexpected answer to the association request: {type(answer).__name__}")
         accepted = answer.to_primitive()
         self.maximum_length = accepted.maximum_length_received or 0
+        proposed = {2 * number + 1: pair for number, pair in enumerate(proposals)}
         for context in accepted.presentation_context_definition_results_list:
-            if context.result == 0:
-                abstract, proposed = proposals[context.context_id // 2]
-                self.contexts[abstract, proposed] = context.context_id
+            if context.result == 0 and context.context_id in proposed:
+                self.contexts[proposed[context.context_id]] = context.context_id
 
     def release(self) -> None:
         """End the association in order, or after the time limit without the peer; never raises."""
@@ -199,7 +199,7 @@ class Requestor:
         """
         # (0000,0800): 0101 says that no data set follows.
         message.command_set.CommandDataSetType = 0x0101 if source is None else 0x0001
-        command = encode(message.command_set, True, True)
+        command = encode(message.command_set, True, True) or b""
         for written in fragments(context_id, (command,), len(command), self.maximum_length, command=True):
             self._write(written)
         if source is not None:
@@ -424,6 +424,8 @@ def fragments(
     ObjectError
         If there are more or fewer bytes than announced.
     """
+    if not length:
+        raise ObjectError("data set", "is empty")
     room = (min(maximum or LARGEST_SENT, LARGEST_SENT) - 6) & ~1
     buffer = bytearray(max(1, WRITTEN_AT_ONCE // (room + 12)) * (room + 12))
     view = memoryview(buffer)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 
 from gateway.errors import NetworkError
@@ -110,14 +111,14 @@ class StoreAssociation:
             raise
 
     def _answer(self) -> Outcome:
-        message = self._requestor.receive()
-        answer = message.message_to_primitive()
-        if not isinstance(message, C_STORE_RSP) or answer.MessageIDBeingRespondedTo != self._message_id:
+        answer: Any = self._requestor.receive().message_to_primitive()
+        asked = isinstance(answer, C_STORE) and answer.MessageIDBeingRespondedTo == self._message_id
+        if not asked or answer.Status is None:
             raise NetworkError(
                 str(self._requestor.destination),
                 "answered something that was not asked",
-                found=type(message).__name__,
-                expected=f"response to message {self._message_id}",
+                found=type(answer).__name__,
+                expected=f"response to C-STORE {self._message_id}",
             )
         return Outcome(answer.Status, answer.ErrorComment or "")
 
