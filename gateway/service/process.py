@@ -1,0 +1,112 @@
+"""A child process of the box: forked without exec, so that it shares the memory of everything imported."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.observe import LOGGER
+
+# Longest time until a process that waits notices that it shall stop.
+_NAP = 0.1
+
+
+class Stop:
+    """Whether this process shall end; SIGTERM sets it."""
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def __call__(self) -> bool:
+        """Whether the end was asked for."""
+        return self._requested
+
+    def request(self, *_: object) -> None:
+        """Ask for the end; a signal handler."""
+        self._requested = True
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the end is asked for, at most `seconds`; return whether it was."""
+        deadline = time.monotonic() + seconds
+        while not self._requested and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, _NAP))
+        return self._requested
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a child does.
+
+    Attributes
+    ----------
+    name : str
+        For the log and for the list of processes.
+    main : callable
+        Does it, until the `Stop` it is given says so.
+    niceness : int
+        Added to the priority number of the process.
+    on_death : callable
+        Called in the parent when a process of this role has ended.
+    """
+
+    name: str
+    main: Callable[[Stop], None]
+    niceness: int = 0
+    on_death: Callable[[], None] = lambda: None
+
+
+class Lifeline:
+    """A pipe whose write end only the parent holds: its end of file says that the parent is gone, however it went."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def hold(self) -> None:
+        """In a child: end this process as soon as the parent is gone."""
+        os.close(self._write)
+        threading.Thread(target=self._die_with_parent, name="lifeline", daemon=True).start()
+
+    def _die_with_parent(self) -> None:
+        os.read(self._read, 1)
+        os._exit(1)
+
+
+def fork(role: Role, lifeline: Lifeline) -> int:
+    """Start a process for `role` and return its id.
+
+    The caller must be without threads: what a thread holds at this moment stays held in the child for ever.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        _run(role, lifeline)
+        code = 0
+    except BaseException:  # whatever it was, this process must not return into the parent's code
+        LOGGER.exception("%s ended", role.name)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _run(role: Role, lifeline: Lifeline) -> None:
+    stop = Stop()
+    # The parent passes SIGTERM on; a terminal sends SIGINT and SIGHUP to the children as well, who leave them to it.
+    signal.signal(signal.SIGTERM, stop.request)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    lifeline.hold()
+    os.nice(role.niceness)
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(f"gateway-{role.name}"[:15])
+    role.main(stop)
