@@ -14,13 +14,9 @@ from pydicom.uid import UID
 
 if TYPE_CHECKING:
     from gateway.archive.index import InstanceRow
-from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 # Stored syntax: syntaxes it can be sent in besides, best first.
-ALTERNATIVES: dict[str, tuple[str, ...]] = {
-    EXPLICIT_LITTLE: (IMPLICIT_LITTLE,),
-    IMPLICIT_LITTLE: (EXPLICIT_LITTLE,),
-}
+ALTERNATIVES: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)
