@@ -7,6 +7,7 @@ is a tuple of data sets. Nothing is decoded unless asked: two values are the sam
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from pydicom.datadict import dictionary_VR, private_dictionary_VR, tag_for_keywo
 from gateway.errors import ObjectError
 
 
-class Span(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Span:
     """A value too long to be held in memory: where it stands in its file."""
 
     offset: int
@@ -157,7 +159,7 @@ def is_empty(element: Element | None) -> bool:
         return True
     if isinstance(element.value, bytes):
         return not (stripped(element.value) if element.vr not in UNIT_SIZE else element.value)
-    return isinstance(element.value, tuple) and not isinstance(element.value, Span) and not element.value
+    return element.value == ()
 
 
 def raw(ds: DataSet, keyword: str | int) -> bytes:
@@ -220,6 +222,4 @@ def integer(ds: DataSet, keyword: str | int, default: int | None = None) -> int 
 def items(ds: DataSet, keyword: str | int) -> tuple[DataSet, ...]:
     """Return the items of a sequence, none when it is absent."""
     element = ds.get(keyword if isinstance(keyword, int) else tag_of(keyword))
-    if element is None or not isinstance(element.value, tuple) or isinstance(element.value, Span):
-        return ()
-    return element.value
+    return element.value if element is not None and isinstance(element.value, tuple) else ()

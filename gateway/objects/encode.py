@@ -29,7 +29,7 @@ def _parts(elements: Iterable[Element], implicit: bool = False) -> list[bytes]:
     for tag, vr, value in elements:
         if isinstance(value, Span):
             raise ObjectError(tag_text(tag), "is too long to be copied", found=f"{value.length} bytes")
-        if not isinstance(value, bytes):
+        if isinstance(value, tuple):
             value = b"".join(encode_item(item, implicit=implicit) for item in value)
         parts.append(element_head(tag, vr, len(value), implicit=implicit))
         parts.append(value)

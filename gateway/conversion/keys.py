@@ -1,0 +1,81 @@
+"""Elements under keys that mean the same in every data set, wherever private blocks happen to be reserved.
+
+A standard element's key is its tag. That of a private element names its group, creator, which of the creator's blocks
+it is in, and its number in the block (PS3.5 7.8.1); a creator that reserves a block and uses none of it has number -1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gateway.objects.elements import DataSet, Element, is_private
+
+Key = int | tuple[int, bytes, int, int]
+
+
+def keyed(ds: DataSet) -> Iterator[tuple[Key, Element]]:
+    """Yield every element of `ds` with its key, private creators left out."""
+    blocks: dict[tuple[int, int], tuple[bytes, int]] | None = None
+    for tag, element in ds.items():
+        if not is_private(tag):
+            yield tag, element
+            continue
+        if blocks is None:
+            blocks = _blocks(ds)
+            yield from _unused(ds, blocks)
+        group, number = tag >> 16, tag & 0xFFFF
+        if 0x10 <= number <= 0xFF:
+            continue
+        owner = blocks.get((group, number >> 8))
+        yield tag if owner is None else (group, *owner, number & 0xFF), element
+
+
+def _blocks(ds: DataSet) -> dict[tuple[int, int], tuple[bytes, int]]:
+    """Return creator and ordinal among the creator's blocks for every reserved (group, block)."""
+    found: dict[tuple[int, int], tuple[bytes, int]] = {}
+    seen: dict[tuple[int, bytes], int] = {}
+    for tag in sorted(tag for tag in ds if is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF):
+        value = ds[tag].value
+        creator = value.strip(b" \0") if isinstance(value, bytes) else b""
+        ordinal = seen.get((tag >> 16, creator), 0)
+        seen[tag >> 16, creator] = ordinal + 1
+        found[tag >> 16, tag & 0xFF] = (creator, ordinal)
+    return found
+
+
+def _unused(ds: DataSet, blocks: dict[tuple[int, int], tuple[bytes, int]]) -> Iterator[tuple[Key, Element]]:
+    used = {(tag >> 16, tag >> 8 & 0xFF) for tag in ds if is_private(tag)}
+    for (group, block), owner in blocks.items():
+        if (group, block) not in used:
+            yield (group, *owner, -1), ds[group << 16 | block]
+
+
+def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:
+    """Return a data set of keyed elements, private creators included.
+
+    A private block stays where it was unless another creator's block is there already.
+    """
+    pairs = list(elements)
+    wanted: dict[tuple[int, bytes, int], int] = {}
+    for key, element in pairs:
+        if isinstance(key, tuple):
+            block = element.tag & 0xFF if key[3] < 0 else element.tag >> 8 & 0xFF
+            wanted[key[:3]] = min(block, wanted.get(key[:3], 0xFF))
+    taken: dict[tuple[int, int], tuple[int, bytes, int]] = {}
+    block_of: dict[tuple[int, bytes, int], int] = {}
+    for owner, block in sorted(wanted.items(), key=lambda pair: (pair[0][0], pair[1], pair[0][1:])):
+        while (owner[0], block) in taken:
+            block = block + 1 if block < 0xFF else 0x10
+        taken[owner[0], block] = owner
+        block_of[owner] = block
+    placed_elements = []
+    for key, element in pairs:
+        if isinstance(key, int):
+            placed_elements.append(element)
+        elif key[3] >= 0:
+            tag = key[0] << 16 | block_of[key[:3]] << 8 | key[3]
+            placed_elements.append(element if element.tag == tag else element._replace(tag=tag))
+    for owner, block in block_of.items():
+        creator = owner[1] + b" " if len(owner[1]) % 2 else owner[1]
+        placed_elements.append(Element(owner[0] << 16 | block, "LO", creator))
+    return {element.tag: element for element in sorted(placed_elements, key=lambda element: element.tag)}

@@ -1,0 +1,190 @@
+"""The proof that a conversion loses nothing, on the very bytes that will be sent.
+
+The stream of the new object is parsed again; every frame is unfolded and compared with a fresh reading of its source
+file, element by element and pixel byte by pixel byte. What may differ is the list at the end of REQUIREMENTS: identity,
+Query/Retrieve View, Contributing Equipment, Conversion Source, rewritten references, empty attributes, encodings of
+lengths, character sets and private blocks, signatures, concatenations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from gateway.conversion.facts import Facts
+from gateway.conversion.groups import REFERENCED_IMAGE, SOURCE_IMAGE
+from gateway.conversion.keys import keyed
+from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE, Target
+from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, LEFT_OUT, same
+from gateway.conversion.unfold import unfold
+from gateway.errors import ConversionError
+from gateway.objects.elements import DataSet, Element, integer, is_empty, items, tag_of, tag_text, text
+from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
+from gateway.objects.part10 import PixelData, read_header
+from gateway.objects.recipe import Recipe
+
+PER_FRAME = tag_of("PerFrameFunctionalGroupsSequence")
+SHARED = tag_of("SharedFunctionalGroupsSequence")
+
+# Identity is checked on its own; Contributing Equipment is on the list of what may change.
+_NOT_COMPARED = LEFT_OUT | {CONTRIBUTING_EQUIPMENT}
+
+
+def prove(
+    recipe: Recipe,
+    frames: Sequence[Facts],
+    targets: Mapping[str, Target],
+    locate: Callable[[str], Path],
+) -> str:
+    """Check that all of the sources can be got back from a recipe's stream.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The object to check.
+    frames : sequence of Facts
+        Its sources in frame order.
+    targets : mapping of str to Target
+        The reference map the object was built with.
+    locate : callable
+        Where a source file is.
+
+    Returns
+    -------
+    str
+        blake2b-128 of the stream, in hexadecimal.
+
+    Raises
+    ------
+    ConversionError
+        If anything of a source is missing or different.
+    """
+    stream = _Stream(recipe, locate)
+    header = stream.take(recipe.header_length)
+    top, groups_at = _top_level(header, recipe)
+    back = {(target.sop_instance, target.frame): uid for uid, target in targets.items()}
+    shared = items(top, SHARED)[0]
+    number = 0
+    for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
+        source = read_header(fact.path)
+        _check_elements(recipe, number, source.dataset, unfold(top, shared, item), back)
+        assert source.pixels is not None
+        _check_pixels(recipe, number, stream, fact, source.pixels)
+    if number != len(frames) or integer(top, "NumberOfFrames") != number:
+        raise ConversionError(recipe.sop_instance, "has a wrong number of frames", found=number)
+    stream.finish()
+    return stream.digest.hexdigest()
+
+
+class _Stream:
+    """The bytes of a recipe in order, digested as they pass."""
+
+    def __init__(self, recipe: Recipe, locate: Callable[[str], Path]) -> None:
+        source = recipe.source(locate)
+        self.length = source.length
+        self.digest = hashlib.blake2b(digest_size=16)
+        self._chunks = iter(source.chunks())
+        self._left = b""
+
+    def pieces(self, count: int) -> Iterator[bytes]:
+        """Yield the next `count` bytes."""
+        while count:
+            if not self._left:
+                self._left = next(self._chunks)
+                self.digest.update(self._left)
+                self.length -= len(self._left)
+            piece, self._left = self._left[:count], self._left[count:]
+            count -= len(piece)
+            yield piece
+
+    def take(self, count: int) -> bytes:
+        """Return the next `count` bytes."""
+        return b"".join(self.pieces(count))
+
+    def finish(self) -> None:
+        """Read what is left behind the last frame."""
+        self._left = b""
+        for chunk in self._chunks:
+            self.digest.update(chunk)
+            self.length -= len(chunk)
+        if self.length:
+            raise ConversionError("stream", "has another length than announced", found=self.length)
+
+
+def _top_level(header: bytes, recipe: Recipe) -> tuple[DataSet, int]:
+    """Return the elements before the per-frame groups and the offset of the first frame's item."""
+    marker = PER_FRAME.to_bytes(4, "big")
+    head = bytes((marker[1], marker[0], marker[3], marker[2])) + b"SQ\0\0\xff\xff\xff\xff"
+    position = header.find(head)
+    if position < 0:
+        raise ConversionError(recipe.sop_instance, "has no per-frame functional groups")
+    top, _ = parse_dataset(header, 0, position, Syntax())
+    return top, position + len(head)
+
+
+def _frame_items(header: bytes, position: int) -> Iterator[DataSet]:
+    """Yield the items of the Per-Frame Functional Groups Sequence, one at a time."""
+    syntax = Syntax()
+    while True:
+        group, number = syntax.tag(header, position)
+        length = syntax.long(header, position + 4)[0]
+        position += 8
+        if group << 16 | number == SEQUENCE_END:
+            return
+        if group << 16 | number != ITEM:
+            raise ConversionError("per-frame functional groups", "are broken", found=tag_text(group << 16 | number))
+        yield parse_dataset(header, position, position + length, syntax)[0]
+        position += length
+
+
+def _check_elements(
+    recipe: Recipe, number: int, source: DataSet, unfolded: DataSet, back: Mapping[tuple[str, int], str]
+) -> None:
+    """Find every element of the source among the unfolded ones."""
+    where = f"{recipe.sop_instance} frame {number}"
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        if text(source, keyword) != text(unfolded, keyword):
+            raise ConversionError(where, f"{keyword} is not that of the source", found=text(unfolded, keyword))
+    found = dict(keyed(unfolded))
+    for key, element in keyed(source):
+        if key in _NOT_COMPARED or is_empty(element):
+            continue
+        other = found.get(key)
+        if key in (REFERENCED_IMAGE, SOURCE_IMAGE):
+            equal = other is not None and _same_references(element, other, back)
+        else:
+            equal = other is not None and same(element, other)
+        if not equal:
+            raise ConversionError(where, f"{tag_text(element.tag)} cannot be got back", found=other and other.value)
+
+
+def _same_references(source: Element, unfolded: Element, back: Mapping[tuple[str, int], str]) -> bool:
+    """Compare references: each has its original target, or what that has become; purposes may have been added."""
+    if not isinstance(source.value, tuple) or not isinstance(unfolded.value, tuple):
+        return same(source, unfolded)
+    if len(source.value) != len(unfolded.value):
+        return False
+    for one, other in zip(source.value, unfolded.value, strict=True):
+        original = back.get((text(other, REFERENCED_INSTANCE), integer(other, REFERENCED_FRAME) or 0))
+        rewritten = {REFERENCED_CLASS, REFERENCED_INSTANCE, REFERENCED_FRAME} if original else set()
+        if original is not None and original != text(one, REFERENCED_INSTANCE):
+            return False
+        for tag, element in one.items():
+            if tag not in rewritten and not is_empty(element) and (tag not in other or not same(element, other[tag])):
+                return False
+    return True
+
+
+def _check_pixels(recipe: Recipe, number: int, stream: _Stream, fact: Facts, pixels: PixelData) -> None:
+    """Compare the next frame of the stream with the pixel data of its source file, as a fresh reading finds them."""
+    if pixels.fragments:
+        begin, last = pixels.fragments[0][0] - 8, pixels.fragments[-1]
+        length = last[0] + last[1] - begin
+    else:
+        begin, length = pixels.offset, fact.frame_length
+    with open(fact.path, "rb", buffering=0) as file:
+        file.seek(begin)
+        for piece in stream.pieces(length):
+            if file.read(len(piece)) != piece:
+                raise ConversionError(f"{recipe.sop_instance} frame {number}", "has other pixels than its source")

@@ -1,0 +1,222 @@
+"""A whole conversion: gather, plan, build and prove the instances of a study, with memory for one header at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from gateway.conversion.build import Resolve, build
+from gateway.conversion.facts import Facts, gather
+from gateway.conversion.identity import EDITION, Identity
+from gateway.conversion.plan import Frozen, Plan, Planned, make_plan
+from gateway.conversion.proof import prove
+from gateway.errors import GatewayError
+from gateway.objects.part10 import Header, read_header
+from gateway.objects.recipe import Recipe, seal
+from gateway.observe import fault, warning
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to convert.
+
+    Attributes
+    ----------
+    name : str
+        What recipes call it.
+    path : Path
+        Where it is.
+    digest : str
+        blake2b-128 of its data set bytes.
+    convert : bool
+        False if it shall be passed on as it is.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    convert: bool = True
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An object that was made and proved."""
+
+    recipe: Recipe
+    planned: Planned
+
+    def record(self) -> dict:
+        """Return what must outlive index and upgrade: the partition of sources into objects, as JSON."""
+        planned = self.planned
+        return asdict(
+            Frozen(
+                planned.sop_class,
+                planned.sop_instance,
+                planned.series,
+                planned.source_series,
+                planned.instance_number,
+                planned.series_attributes,
+                planned.series_start,
+                tuple((fact.sop_instance, fact.digest) for fact in planned.frames),
+            )
+        ) | {
+            "recipe": self.recipe.path.name,
+            "transfer_syntax": self.recipe.transfer_syntax,
+            "length": self.recipe.length,
+            "digest": self.recipe.digest,
+            "names": [fact.name for fact in planned.frames],
+        }
+
+
+@dataclass
+class StudyConversion:
+    """What became of the instances of a study.
+
+    Attributes
+    ----------
+    objects : list of Converted
+        New objects, each with a sealed recipe.
+    kept : dict of str to str
+        Reason by name for what stays as it is.
+    twins : dict of str to str
+        SOP Instance UID of the received enhanced twin, by name of the source.
+    """
+
+    objects: list[Converted] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+    twins: dict[str, str] = field(default_factory=dict)
+
+    def record(self, study: str) -> dict:
+        """Return the durable record of this conversion."""
+        return {
+            "study": study,
+            "edition": EDITION,
+            "objects": [converted.record() for converted in self.objects],
+            "kept": self.kept,
+            "twins": self.twins,
+        }
+
+
+def frozen_from(records: Iterable[dict]) -> list[Frozen]:
+    """Return what earlier records have decided."""
+    return [
+        Frozen(
+            item["sop_class"],
+            item["sop_instance"],
+            item["series"],
+            item["source_series"],
+            item["instance_number"],
+            item["series_attributes"],
+            tuple(item["series_start"]),
+            tuple((uid, digest) for uid, digest in item["frames"]),
+        )
+        for record in records
+        for item in record["objects"]
+    ]
+
+
+def gather_all(
+    sources: Sequence[SourceFile], progress: Callable[[int], None] = lambda count: None
+) -> tuple[list[Facts], dict[str, str]]:
+    """Read the facts of files; a file that cannot be read is named with the reason.
+
+    Returns
+    -------
+    list of Facts
+        Of every readable file.
+    dict of str to str
+        Reason by name for the others.
+    """
+    facts, unreadable = [], {}
+    for source in sources:
+        try:
+            header = read_header(source.path)
+            facts.append(gather(source.name, source.path, source.digest, header, convert=source.convert))
+        except (GatewayError, OSError) as error:
+            unreadable[source.name] = str(error)
+        progress(1)
+    return facts, unreadable
+
+
+def convert_facts(
+    facts: Sequence[Facts],
+    recipe_path: Callable[[str], Path],
+    *,
+    identity: Identity,
+    frozen: Sequence[Frozen] = (),
+    resolve: Resolve = lambda uid: None,
+    referred: Callable[[Iterable[str]], Mapping[str, str]] = lambda uids: {},
+    progress: Callable[[int], None] = lambda count: None,
+) -> StudyConversion:
+    """Convert instances of one study.
+
+    A group whose conversion fails is kept classic with the reason, and the rest is planned again without it, so that
+    no reference points at an object that does not exist.
+
+    Parameters
+    ----------
+    facts : sequence of Facts
+        The instances.
+    recipe_path : callable
+        Path of the recipe file to write, by SOP Instance UID.
+    identity : Identity
+        Settings that enter UIDs and Contributing Equipment.
+    frozen : sequence of Frozen
+        What was decided earlier on for this study.
+    resolve : callable
+        Study and series of instances that are held but not among `facts`.
+    referred : callable
+        Of some SOP Instance UIDs, those that objects not among `facts` refer to, with who does.
+    progress : callable
+        Told how many frames were done since the last call.
+    """
+    places = {fact.sop_instance: (fact.study, fact.series) for fact in facts}
+    failed: dict[str, str] = {}
+    while True:
+        usable = [_refused(fact, failed.get(fact.name, "")) for fact in facts]
+        plan = make_plan(usable, identity, frozen=frozen, referred=referred)
+        result = StudyConversion(kept=plan.kept, twins=plan.twins)
+        for planned in plan.objects:
+            fault("convert.object")
+            try:
+                converted = _convert(planned, plan, recipe_path, identity, lambda uid: places.get(uid) or resolve(uid))
+            except (GatewayError, OSError, ValueError, AssertionError) as error:
+                warning("convert.failed", series=planned.source_series, frames=len(planned.frames), reason=error)
+                failed.update((fact.name, f"its conversion failed: {error}") for fact in planned.frames)
+                break
+            result.objects.append(converted)
+            progress(len(planned.frames))
+        else:
+            return result
+        for converted in result.objects:
+            converted.recipe.path.unlink(missing_ok=True)
+            progress(-len(converted.planned.frames))
+
+
+def _refused(fact: Facts, reason: str) -> Facts:
+    return replace(fact, reason=reason) if reason else fact
+
+
+def _convert(
+    planned: Planned, plan: Plan, recipe_path: Callable[[str], Path], identity: Identity, resolve: Resolve
+) -> Converted:
+    paths = {fact.name: fact.path for fact in planned.frames}
+    recipe = build(
+        planned,
+        recipe_path(planned.sop_instance),
+        identity=identity,
+        targets=plan.targets,
+        resolve=resolve,
+        read=_read,
+    )
+    try:
+        seal(recipe, prove(recipe, planned.frames, plan.targets, lambda name: paths[name]))
+    except BaseException:
+        recipe.path.unlink(missing_ok=True)
+        raise
+    return Converted(recipe, planned)
+
+
+def _read(fact: Facts) -> Header:
+    return read_header(fact.path)

@@ -1,0 +1,162 @@
+"""What the frames of one object have in common: found in one pass, kept as one value an attribute.
+
+The result says for every attribute of the sources whether it goes to the top level, into the shared functional groups,
+or stays with each frame (PS3.3 C.7.6.16.2.FG of Supplement 157: absent equals empty, sequences item by item).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.conversion.groups import Groups, frame_groups
+from gateway.conversion.identity import without_contribution_time
+from gateway.conversion.keys import Key, keyed
+from gateway.objects.elements import DataSet, Element, is_empty, items, stripped, tag_of, text, texts
+from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
+
+CONTRIBUTING_EQUIPMENT = tag_of("ContributingEquipmentSequence")
+REQUEST_ATTRIBUTES = tag_of("RequestAttributesSequence")
+SERIES_DATE, SERIES_TIME = tag_of("SeriesDate"), tag_of("SeriesTime")
+
+# Not taken over: identity (Conversion Source has it), views, concatenations (E3), signatures that no longer hold (G25),
+# padding behind the data set.
+LEFT_OUT = frozenset(
+    tag_of(keyword)
+    for keyword in (
+        "SOPClassUID", "SOPInstanceUID", "QueryRetrieveView", "ConversionSourceAttributesSequence",
+        "SOPInstanceUIDOfConcatenationSource", "ConcatenationUID", "InConcatenationNumber",
+        "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber",
+        "MACParametersSequence", "DigitalSignaturesSequence", "DataSetTrailingPadding",
+    )
+)  # fmt: skip
+
+
+def same(one: Element, other: Element) -> bool:
+    """Tell whether two encoded values are equal, padding apart."""
+    if one.value == other.value:
+        return True
+    if isinstance(one.value, bytes) and isinstance(other.value, bytes):
+        return stripped(one.value) == stripped(other.value) and one.vr == other.vr
+    return False
+
+
+def remaining(ds: DataSet, consumed: set[int]) -> Iterator[tuple[Key, Element]]:
+    """Yield what the functional groups have not consumed and what has a value."""
+    for key, element in keyed(ds):
+        if key not in consumed and key not in LEFT_OUT and not is_empty(element):
+            yield key, element
+
+
+@dataclass
+class Survey:
+    """Attributes of the frames of one object, compared.
+
+    Attributes
+    ----------
+    count : int
+        Number of frames seen.
+    values : dict
+        First value of every attribute, by key.
+    varying : set
+        Keys whose values differ.
+    groups : dict
+        First value of every functional group.
+    varying_groups : set
+        Tags of groups that differ.
+    series_start : tuple of str
+        Earliest Series Date and Time (G12).
+    content_start : tuple of str
+        Earliest Content Date and Time, or what comes nearest to them.
+    lossy : DataSet or None
+        Lossy compression attributes of the first frame that was compressed lossily (E39).
+    frame_types : set
+        Distinct Frame Types with their Common CT/MR Image Description.
+    requests : list of DataSet
+        Distinct items of Request Attributes Sequence (G13).
+    """
+
+    modality: str
+    count: int = 0
+    values: dict[Key, Element] = field(default_factory=dict)
+    counts: dict[Key, int] = field(default_factory=dict)
+    varying: set[Key] = field(default_factory=set)
+    groups: Groups = field(default_factory=dict)
+    group_counts: dict[int, int] = field(default_factory=dict)
+    varying_groups: set[int] = field(default_factory=set)
+    series_start: tuple[str, str] = ("", "")
+    content_start: tuple[str, str] = ("", "")
+    lossy: DataSet | None = None
+    frame_types: set[tuple] = field(default_factory=set)
+    requests: list[DataSet] = field(default_factory=list)
+    _equipment_differs: bool = False
+
+    def add(self, ds: DataSet) -> None:
+        """Take in the header of one more frame."""
+        groups, consumed = frame_groups(ds, self.modality)
+        self.count += 1
+        for key, element in remaining(ds, consumed):
+            self.counts[key] = self.counts.get(key, 0) + 1
+            first = self.values.setdefault(key, element)
+            if first is not element and key not in self.varying and not same(first, element):
+                self.varying.add(key)
+        for tag, group in groups.items():
+            self.group_counts[tag] = self.group_counts.get(tag, 0) + 1
+            if self.groups.setdefault(tag, group) != group:
+                self.varying_groups.add(tag)
+        self.frame_types.add(_frame_type(groups[tag_of(FRAME_TYPE_SEQUENCES[self.modality])]))
+        self._special(ds)
+
+    def _special(self, ds: DataSet) -> None:
+        self.series_start = earliest(self.series_start, (text(ds, SERIES_DATE), text(ds, SERIES_TIME)))
+        for what in ("Content", "Acquisition", "Series", "Study"):
+            date = text(ds, what + "Date")
+            if date:
+                self.content_start = earliest(self.content_start, (date, text(ds, what + "Time") or "000000"))
+                break
+        if self.lossy is None and text(ds, "LossyImageCompression") == "01":
+            tags = map(tag_of, ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"))
+            self.lossy = {tag: ds[tag] for tag in tags if tag in ds}
+        for item in items(ds, REQUEST_ATTRIBUTES):
+            if item not in self.requests:
+                self.requests.append(item)
+        first = self.values.get(CONTRIBUTING_EQUIPMENT)
+        if without_contribution_time(first) != without_contribution_time(ds.get(CONTRIBUTING_EQUIPMENT)):
+            self._equipment_differs = True
+
+    @property
+    def equipment_differs(self) -> bool:
+        """Whether Contributing Equipment differs in more than its times, or only some frames have it (G8)."""
+        return self._equipment_differs or self.counts.get(CONTRIBUTING_EQUIPMENT, self.count) != self.count
+
+    def shared(self) -> dict[Key, Element]:
+        """Return what every frame has with the same value."""
+        return {
+            key: element
+            for key, element in self.values.items()
+            if self.counts[key] == self.count and key not in self.varying
+        }
+
+    def shared_groups(self) -> Groups:
+        """Return the functional groups that every frame has with the same content."""
+        return {
+            tag: group
+            for tag, group in self.groups.items()
+            if self.group_counts[tag] == self.count and tag not in self.varying_groups
+        }
+
+
+def _frame_type(group: Element) -> tuple:
+    assert isinstance(group.value, tuple)
+    item = group.value[0]
+    description = ("PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique")
+    return texts(item, "FrameType"), *(text(item, keyword) for keyword in description)
+
+
+def earliest(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
+    """Return the earlier of two (date, time) pairs; one without a date counts only when the other has none either."""
+    if not other[0]:
+        return one if one[0] or one[1] else other
+    if not one[0]:
+        return other
+    return min(one, other)

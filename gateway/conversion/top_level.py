@@ -1,0 +1,145 @@
+"""The top level of a legacy converted object: modules that are copied, filled or computed (PS3.3 A.70 to A.72)."""
+
+from __future__ import annotations
+
+from gateway.conversion.identity import Identity
+from gateway.conversion.keys import Key
+from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, REQUEST_ATTRIBUTES, Survey
+from gateway.objects.elements import (
+    DataSet,
+    Element,
+    dataset,
+    is_empty,
+    items,
+    make,
+    sequence,
+    settle_vr,
+    standard_vr,
+    tag_of,
+    texts,
+)
+from gateway.objects.uids import derived_uid
+from gateway.standard.modules import IOD_MODULES, MODULES
+
+FRAME_OF_REFERENCE = tag_of("FrameOfReferenceUID")
+_SERIES_ENTITIES = frozenset(("Series", "Equipment", "Frame of Reference"))
+
+# Values of Common CT/MR Image Description that differ among frames are MIXED (C.8.16.1, C.8.16.2).
+_DESCRIPTION = ("PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique")
+
+
+def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -> DataSet:
+    """Return the attributes of the IOD's modules that all frames share, Type 2 ones filled empty.
+
+    Parameters
+    ----------
+    survey : Survey
+        The frames of the object.
+    entities : frozenset of str, optional
+        Only modules of these information entities.
+    """
+    shared: dict[Key, Element] = survey.shared()
+    found: DataSet = {}
+    for name, usage in IOD_MODULES[survey.modality].items():
+        module = MODULES[name]
+        if entities is not None and module.entity not in entities:
+            continue
+        attributes = [(tag_of(keyword), kind) for keyword, _, kind in map(_split, module.attributes)]
+        if usage == "U" and not _usable(attributes, shared):
+            continue
+        for tag, kind in attributes:
+            element = shared.get(tag)
+            if element is not None:
+                found[tag] = element
+            elif kind == "2" and tag not in found:
+                found[tag] = _empty(tag)
+    return found
+
+
+def _split(entry: str) -> tuple[str, str, str]:
+    return entry.partition(":")
+
+
+def _usable(attributes: list[tuple[int, str]], shared: dict[Key, Element]) -> bool:
+    """Tell whether the sources fill an optional module: all of its Type 1 attributes, and anything at all."""
+    return any(tag in shared for tag, _ in attributes) and all(tag in shared for tag, kind in attributes if kind == "1")
+
+
+def _empty(tag: int) -> Element:
+    vr = settle_vr(standard_vr(tag), signed=False)
+    return Element(tag, vr, () if vr == "SQ" else b"")
+
+
+def series_elements(survey: Survey) -> DataSet:
+    """Return what all objects of one derived series have in common, Series Date and Time apart."""
+    return copied_elements(survey, entities=_SERIES_ENTITIES)
+
+
+def merged_type(survey: Survey) -> DataSet:
+    """Return Image Type and the Common CT/MR Image Description attributes of the whole object."""
+    types, *descriptions = zip(*survey.frame_types, strict=True)
+    image_type = make("ImageType", *(_merged(values) for values in zip(*types, strict=True)))
+    return dataset(
+        image_type,
+        *(make(keyword, _merged(values)) for keyword, values in zip(_DESCRIPTION, descriptions, strict=True)),
+    )
+
+
+def _merged(values: tuple[str, ...]) -> str:
+    return values[0] if len(set(values)) == 1 else "MIXED"
+
+
+def computed_elements(survey: Survey, identity: Identity, source_series: str) -> DataSet:
+    """Return what a conversion says itself at the top level, identity and dimensions apart."""
+    elements = [
+        make("QueryRetrieveView", "ENHANCED"),
+        *merged_type(survey).values(),
+        make("ContentDate", survey.content_start[0]),
+        make("ContentTime", survey.content_start[1]),
+        _contributing_equipment(survey, identity),
+    ]
+    shared = survey.shared()
+    if FRAME_OF_REFERENCE not in shared:
+        # Type 1, and lost in de-identified sources: a series of its own claims no relation to any other.
+        elements.append(make("FrameOfReferenceUID", own_frame_of_reference(source_series)))
+    if tag_of("PatientPosition") not in shared:
+        elements.append(make("PatientPosition"))
+    if "MONOCHROME2" in texts(dataset(*_standard(shared)), "PhotometricInterpretation"):
+        elements.append(make("PresentationLUTShape", "IDENTITY"))
+    if survey.modality == "PT" and tag_of("ContentQualification") not in shared:
+        elements.append(make("ContentQualification", "PRODUCT"))
+    if survey.lossy:
+        elements.extend(survey.lossy.values())
+    if survey.requests:
+        elements.append(sequence("RequestAttributesSequence", *survey.requests))
+    return dataset(*elements)
+
+
+def own_frame_of_reference(source_series: str) -> str:
+    """Return the Frame of Reference UID that stands in for one the sources of a series do not have."""
+    return derived_uid("frame of reference", source_series)
+
+
+def _standard(shared: dict[Key, Element]) -> list[Element]:
+    return [element for key, element in shared.items() if isinstance(key, int)]
+
+
+def _contributing_equipment(survey: Survey, identity: Identity) -> Element:
+    """Append to the sources' items where they agree, else start anew (G8)."""
+    older: tuple[DataSet, ...] = ()
+    if not survey.equipment_differs and CONTRIBUTING_EQUIPMENT in survey.values:
+        older = items({CONTRIBUTING_EQUIPMENT: survey.values[CONTRIBUTING_EQUIPMENT]}, CONTRIBUTING_EQUIPMENT)
+    return sequence("ContributingEquipmentSequence", *older, identity.equipment("enhanced"))
+
+
+def top_level(survey: Survey, identity: Identity, source_series: str) -> DataSet:
+    """Return the top level of the object but for its identity, functional groups, dimensions and pixel data."""
+    found = copied_elements(survey)
+    if tag_of("FrameAnatomySequence") in survey.groups:
+        found.pop(tag_of("Laterality"), None)  # Frame Laterality says it (C.7.3.1)
+    found.pop(REQUEST_ATTRIBUTES, None)
+    found.update(computed_elements(survey, identity, source_series))
+    for tag in ("ComplexImageComponent", "AcquisitionContrast"):
+        if is_empty(found.get(tag_of(tag))):
+            found.pop(tag_of(tag), None)
+    return found
