@@ -1,0 +1,33 @@
+"""What each room is told of the configuration: the plain dataclasses that the lower floors want."""
+
+from __future__ import annotations
+
+from gateway.archive.views import view_named
+from gateway.network.policy import NetworkSettings, Peer
+from gateway.retrieval.engine import Destination
+from gateway.service.config import Config
+
+
+def network_settings(config: Config) -> NetworkSettings:
+    """Return who may call, which AE titles the box answers to, and where C-MOVE can send."""
+    return NetworkSettings(
+        ae_title=config.gateway.ae_title,
+        peers=tuple(Peer(peer.ae_title, peer.host, frozenset(peer.may), peer.convert) for peer in config.peer),
+        unknown_peers=config.intake.unknown_peers,
+        views={title: view_named(view) for title, view in config.views.items()},
+        max_associations=config.intake.max_associations,
+        destinations=destinations(config),
+        priors_from=frozenset(destination.ae_title for destination in config.destination),
+    )
+
+
+def destinations(config: Config) -> dict[str, Destination]:
+    """Return where objects can be sent, by AE title: every destination, and every peer with host and port."""
+    own = config.gateway.ae_title
+    found = {
+        peer.ae_title: Destination(peer.ae_title, peer.host, peer.port, own)
+        for peer in config.peer
+        if peer.host is not None and peer.port is not None
+    }
+    found |= {to.ae_title: Destination(to.ae_title, to.host, to.port, own) for to in config.destination}
+    return found
