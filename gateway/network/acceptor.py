@@ -1,0 +1,307 @@
+"""Incoming associations: negotiation, the stream of messages, and which service serves which.
+
+C-STORE is served in the thread of the upper layer, so that no byte waits for another thread; everything else in the
+thread of the association, so that an abort or C-CANCEL is noticed meanwhile.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.acse import ACSE
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_ECHO, C_MOVE, C_STORE
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, P_DATA
+from pynetdicom.transport import AddressInformation
+
+from gateway.network import policy
+from gateway.network.move import serve_move
+from gateway.network.negotiation import ACCEPTED, negotiate
+from gateway.network.policy import Refusal
+from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, request_of
+from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
+from gateway.observe import event, warning
+
+if TYPE_CHECKING:
+    from gateway.network.server import Server
+
+# Command sets are some hundred bytes; an Identifier with a list of 100,000 UIDs is 6.5 MB.
+LONGEST_COMMAND = 1 << 16
+LONGEST_IDENTIFIER = 1 << 24
+
+# How often an association without messages looks at its timers.
+TICK = 5.0
+
+
+class Negotiator(ACSE):
+    """Decides whether an association comes about."""
+
+    def _negotiate_as_acceptor(self) -> None:
+        association: Any = self.assoc
+        request: Any = self.requestor.primitive
+        self.requestor.ae_title = request.calling_ae_title
+        refusal = association.admit(request.calling_ae_title.strip(), request.called_ae_title.strip())
+        if refusal is not None:
+            self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
+            return
+        may = association.caller.peer.may
+        answers = negotiate(request.presentation_context_definition_list, self.requestor.sop_class_common_extended, may)
+        association._accepted_cx = {context.context_id: context for context in answers if context.result == ACCEPTED}
+        association._rejected_cx = [context for context in answers if context.result != ACCEPTED]
+        self.send_accept()
+        association.is_established = True
+
+
+class Messages(DIMSEServiceProvider):
+    """Puts messages together from fragments, except for data sets that are stored: those are not held in memory."""
+
+    def __init__(self, association: Acceptor) -> None:
+        super().__init__(association)
+        self._association = association
+        self._reception: Reception | None = None
+        self._context_id = 0
+        self.storing = False  # from the request to the response
+        self.stored = 0
+        self.refused = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._reception is not None or self.message is not None
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of one PDU (PS3.8 annex E)."""
+        try:
+            for context_id, value in primitive.presentation_data_value_list:
+                if self._reception is None:
+                    self._take(context_id, value)
+                elif value[0] & 1 or context_id != self._context_id:
+                    raise ValueError("a message begins before the data set of the last one has ended")
+                else:
+                    self._reception.write(memoryview(value)[1:])
+                    if value[0] & 2:
+                        self._store()
+        except Exception as error:  # whatever pydicom and pynetdicom make of arbitrary bytes
+            warning("association.invalid_message", peer=self.assoc.requestor.ae_title, reason=error)
+            self.dul.event_queue.put("Evt19")
+
+    def discard(self) -> None:
+        """Forget a data set that has not come to its end."""
+        if self._reception is not None:
+            self._reception.discard()
+            self._reception = None
+
+    def _take(self, context_id: int, value: bytes) -> None:
+        """Take a fragment of a command set or identifier."""
+        fragment = P_DATA()
+        fragment.presentation_data_value_list = [[context_id, value]]
+        super().receive_primitive(fragment)
+        message: Any = self.message
+        if message is None:
+            return
+        if isinstance(message, C_STORE_RQ):
+            self._begin(context_id, message.command_set)
+        elif message.encoded_command_set.tell() > LONGEST_COMMAND or message.data_set.tell() > LONGEST_IDENTIFIER:
+            raise ValueError("a message is too long")
+
+    def _begin(self, context_id: int, command: Any) -> None:
+        """Begin to receive the data set of a C-STORE request."""
+        association = self._association
+        context: Any = association._accepted_cx[context_id]
+        self.message = None
+        self.storing = True
+        self._context_id = context_id
+        self._reception = Reception(
+            association.server.archive,
+            association.caller,
+            request_of(command, context.transfer_syntax[0]),
+            str(context.abstract_syntax),
+        )
+
+    def _store(self) -> None:
+        """Store the complete object and answer."""
+        reception = self._reception
+        assert reception is not None
+        self._reception = None
+        status, comment = reception.finish()
+        request = reception.request
+        self.respond(self._context_id, request.message_id, status, comment, request.sop_class, request.sop_instance)
+        self.storing = False
+        if self._association.stopping:
+            self.msg_queue.put((None, None))
+
+    def respond(
+        self, context_id: int, message_id: int, status: int, comment: str, sop_class: str, sop_instance: str
+    ) -> None:
+        """Send a C-STORE response."""
+        self.stored += status == SUCCESS
+        self.refused += status != SUCCESS
+        response: Any = C_STORE()
+        response.MessageIDBeingRespondedTo = message_id
+        response.Status = status
+        if len(sop_class) <= 64 and len(sop_instance) <= 64:  # they come back as they came, unless they cannot
+            response.AffectedSOPClassUID = sop_class
+            response.AffectedSOPInstanceUID = sop_instance
+        if comment:
+            response.ErrorComment = comment
+        self.send_msg(response, context_id)
+
+
+class Acceptor(IncomingAssociation):
+    """An association a peer has requested.
+
+    Parameters
+    ----------
+    server : Server
+        Archive, settings and limits.
+    connection : socket.socket
+        The connection.
+    address : tuple
+        The peer's, as `socket.accept` returns it.
+    """
+
+    dimse: Messages
+
+    def __init__(self, server: Server, connection: socket.socket, address: Any) -> None:
+        super().__init__(server.ae, connection)
+        self.server = server
+        self.settings = server.settings
+        self.caller: Caller
+        self.stopping = False
+        self.name = f"association {address[0]}:{address[1]}"
+        self.acse = Negotiator(self)
+        self.dimse = Messages(self)
+        self._began = time.monotonic()
+        self._holds_slot = False
+        self.acceptor.ae_title = self.settings.ae_title
+        self.acceptor.maximum_length = MAXIMUM_PDU
+        self.acceptor.implementation_class_uid = server.ae.implementation_class_uid
+        self.acceptor.implementation_version_name = server.ae.implementation_version_name
+        self.acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
+        self.requestor.address_info = AddressInformation.from_tuple(address)
+
+    def admit(self, calling: str, called: str) -> Refusal | None:
+        """Return why the association is refused; if it is not, a slot is taken."""
+        address = self.requestor.address
+        refusal = self.settings.refusal(calling, called, address)
+        if refusal is None and not self.server.slots.take(self.server.worker):
+            refusal = policy.LIMIT_EXCEEDED
+        if refusal is not None:
+            warning("association.rejected", peer=calling, called=called, address=address, reason=refusal.reason)
+            return refusal
+        self._holds_slot = True
+        peer = self.settings.peer(calling)
+        assert peer is not None
+        self.caller = Caller(peer, called, calling in self.settings.priors_from)
+        event("association.accepted", peer=calling, called=called, address=address)
+        return None
+
+    def stop(self) -> None:
+        """Abort as soon as no C-STORE is on its way."""
+        self.stopping = True
+        self.dimse.msg_queue.put((None, None))
+
+    def connection_lost(self) -> None:
+        """Leave no part of an object behind."""
+        self.dimse.discard()
+
+    def run_reactor(self) -> None:
+        """Serve the association to its end and give everything back."""
+        try:
+            super().run_reactor()
+        finally:
+            if self._holds_slot:
+                self.server.slots.give(self.server.worker)
+                event(
+                    "association.ended",
+                    peer=self.caller.peer.ae_title,
+                    how="released" if self.is_released else "aborted",
+                    stored=self.dimse.stored,
+                    refused=self.dimse.refused,
+                    seconds=f"{time.monotonic() - self._began:.1f}",
+                )
+            self.server.ended(self)
+
+    def serve(self) -> None:
+        """Negotiate, then serve one message after the other."""
+        request = self.dul.receive_pdu(wait=True, timeout=Timeouts.request)
+        if not isinstance(request, A_ASSOCIATE):
+            return
+        self.requestor.primitive = request
+        self.acse.negotiate_association()
+        while self.is_established:
+            try:
+                context_id, message = self.dimse.msg_queue.get(timeout=TICK)
+            except queue.Empty:
+                context_id = message = None
+            if message is not None:
+                self._serve_request(message, context_id)
+            else:
+                self._look_around()
+
+    def _look_around(self) -> None:
+        """See what else has happened than a message."""
+        indication = self.dul.peek_next_pdu()
+        idle = Timeouts.idle - self.dul._idle_timer.remaining
+        if isinstance(indication, A_RELEASE):
+            self.acse.send_release(is_response=True)
+            self.is_released = True
+            self.is_established = False
+        elif isinstance(indication, (A_ABORT, A_P_ABORT)) or not self.dul.is_alive():
+            self.is_aborted = True
+            self.is_established = False
+        elif self.stopping and not self.dimse.storing:
+            self._give_up("the gateway stops")
+        elif idle > (Timeouts.stall if self.dimse.partial else Timeouts.idle):
+            self._give_up(f"nothing was received for {idle:.0f} s")
+
+    def _give_up(self, reason: str) -> None:
+        warning("association.aborted", peer=self.caller.peer.ae_title, reason=reason)
+        self.acse.send_abort(0x00)
+        self.is_aborted = True
+        self.is_established = False
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        """Serve a request other than a C-STORE with data set."""
+        context = self._accepted_cx.get(context_id)
+        service = _SERVICES.get(type(msg))
+        if context is None or service is None or not msg.is_valid_request:
+            self._give_up(f"unexpected message {type(msg).__name__.replace('_', '-')}")
+        else:
+            service(self, msg, context)
+
+
+def _echo(association: Acceptor, request: Any, context: Any) -> None:
+    """Answer a C-ECHO request (PS3.7 9.1.5)."""
+    response: Any = C_ECHO()
+    response.MessageIDBeingRespondedTo = request.MessageID
+    response.AffectedSOPClassUID = request.AffectedSOPClassUID
+    response.Status = SUCCESS
+    association.dimse.send_msg(response, context.context_id)
+
+
+def _store_nothing(association: Acceptor, request: Any, context: Any) -> None:
+    """Answer a C-STORE request that says it has no data set."""
+    association.dimse.respond(
+        context.context_id,
+        request.MessageID,
+        CANNOT_UNDERSTAND,
+        "the request has no data set",
+        request.AffectedSOPClassUID,
+        request.AffectedSOPInstanceUID,
+    )
+
+
+def _move(association: Acceptor, request: Any, context: Any) -> None:
+    """Serve a C-MOVE request."""
+    server = association.server
+    serve_move(
+        association, request, context, archive=server.archive, settings=association.settings, outbound=server.outbound
+    )
+
+
+_SERVICES = {C_ECHO: _echo, C_STORE: _store_nothing, C_MOVE: _move}

@@ -1,0 +1,123 @@
+"""Which presentation contexts are accepted (PS3.8 9.3.3.2, PS3.7 D.3, PS3.4 B.4.1.2).
+
+pynetdicom's negotiation follows the acceptor's order of transfer syntaxes and keeps one context for each abstract
+syntax; here the requestor's first choice that the box can take wins, in every context it proposes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pydicom.uid import UID, UID_dictionary
+from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
+
+STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
+VERIFICATION = "1.2.840.10008.1.1"
+
+# Results of PS3.8 table 9-18.
+ACCEPTED, USER_REJECTION, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
+
+# Names say "Transfer Syntax" in PS3.6 table A-1 as well, but no data set is encoded in them.
+_NOT_FOR_DATA_SETS = (
+    "1.2.840.10008.1.2.6.",  # MIME encapsulation and XML, retired
+    "1.2.840.10008.1.2.7.",  # SMPTE ST 2110 streams, for DICOM-RTV
+    "1.2.840.10008.1.20",  # Papyrus
+)
+
+TRANSFER_SYNTAXES = frozenset(
+    uid
+    for uid, (_, kind, *_) in UID_dictionary.items()
+    if kind == "Transfer Syntax" and not uid.startswith(_NOT_FOR_DATA_SETS)
+)
+
+# Commands carry identifiers only: no pixel data, no compression but deflate.
+IDENTIFIER_SYNTAXES = frozenset(
+    ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+)
+
+# pynetdicom leaves out what has been retired since; old modalities and old archives still have it.
+STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts) | frozenset(
+    uid
+    for uid, (name, kind, _, status, _) in UID_dictionary.items()
+    if kind == "SOP Class" and "Storage" in name and status and uid.startswith("1.2.840.10008.5.1.4.1.1.")
+)
+
+MOVE_CLASSES = frozenset(
+    (
+        "1.2.840.10008.5.1.4.1.2.1.2",  # Patient Root
+        "1.2.840.10008.5.1.4.1.2.2.2",  # Study Root
+        "1.2.840.10008.5.1.4.1.2.3.2",  # Patient/Study Only, retired
+    )
+)
+
+
+class Service(NamedTuple):
+    """What a service asks of a peer and in which transfer syntaxes it runs."""
+
+    right: str | None
+    transfer_syntaxes: Collection[str]
+
+
+STORAGE = Service("store", TRANSFER_SYNTAXES)
+SERVICES: dict[str, Service] = {
+    **dict.fromkeys(STORAGE_CLASSES, STORAGE),
+    **dict.fromkeys(MOVE_CLASSES, Service("retrieve", IDENTIFIER_SYNTAXES)),
+    VERIFICATION: Service(None, IDENTIFIER_SYNTAXES),
+}
+
+
+def negotiate(
+    proposed: Iterable[Any], common_extended: Mapping[Any, Any], may: Collection[str]
+) -> list[PresentationContext]:
+    """Answer the presentation contexts of an association request.
+
+    Parameters
+    ----------
+    proposed : iterable of PresentationContext
+        The contexts proposed.
+    common_extended : mapping
+        SOP Class Common Extended Negotiation items by SOP Class UID (PS3.7 D.3.3.6).
+    may : collection of str
+        Rights of the requestor.
+
+    Returns
+    -------
+    list of PresentationContext
+        One for each proposed, with its result and one transfer syntax.
+    """
+    answers = []
+    for context in proposed:
+        answer = PresentationContext()
+        answer.context_id = context.context_id
+        answer.abstract_syntax = context.abstract_syntax
+        service = SERVICES.get(context.abstract_syntax) or _extended(common_extended.get(context.abstract_syntax))
+        syntaxes = context.transfer_syntax or [UID("1.2.840.10008.1.2")]
+        answer.result, syntax = _result(service, syntaxes, may)
+        # An answer has one transfer syntax even if its context is rejected; it says nothing then.
+        answer.transfer_syntax = [syntax]
+        answer._as_scp = answer.result == ACCEPTED
+        answer._as_scu = False
+        answers.append(answer)
+    return answers
+
+
+def _result(service: Service | None, proposed: list[UID], may: Collection[str]) -> tuple[int, UID]:
+    if service is None:
+        return NO_ABSTRACT_SYNTAX, proposed[0]
+    if service.right is not None and service.right not in may:
+        return USER_REJECTION, proposed[0]
+    for syntax in proposed:
+        if syntax in service.transfer_syntaxes:
+            return ACCEPTED, syntax
+    return NO_TRANSFER_SYNTAX, proposed[0]
+
+
+def _extended(item: Any) -> Service | None:
+    """Return the service of a class that is known only by what the requestor says of it."""
+    if item is None:
+        return None
+    related = item.related_general_sop_class_identification or ()
+    if item.service_class_uid == STORAGE_SERVICE_CLASS or STORAGE_CLASSES.intersection(related):
+        return STORAGE
+    return None

@@ -1,0 +1,157 @@
+"""Accepts connections on a socket that is bound already and keeps the associations that come of them."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from pydicom.uid import UID
+from pynetdicom.ae import ApplicationEntity
+
+from gateway.network.acceptor import Acceptor
+from gateway.network.policy import NetworkSettings
+from gateway.network.slots import Slots
+from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.observe import event, warning
+from gateway.retrieval.engine import Outbound
+
+if TYPE_CHECKING:
+    from gateway.archive.index import Archive
+
+# Connections that have not asked for an association yet, or are being told that there are too many.
+SPARE_CONNECTIONS = 32
+
+# How long a stop may go unnoticed by the accept loop.
+TICK = 0.25
+
+
+class Server:
+    """One intake process's share of the associations.
+
+    Parameters
+    ----------
+    listener : socket.socket
+        Bound and listening; forks of one parent share it. It stays open.
+    settings : NetworkSettings
+        Assigning another one changes what the next associations get.
+    archive : Archive
+        Opened in this process.
+    slots : Slots
+        The limit on associations, shared with the other processes.
+    worker : int
+        Which of the counters of `slots` is this process's.
+    outbound : Outbound
+        Establishes the associations of C-MOVE.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        settings: NetworkSettings,
+        archive: Archive,
+        *,
+        slots: Slots,
+        worker: int,
+        outbound: Outbound,
+    ) -> None:
+        self.settings = settings
+        self.archive = archive
+        self.slots = slots
+        self.worker = worker
+        self.outbound = outbound
+        self.ae = ApplicationEntity(settings.ae_title)
+        self.ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        self.ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._listener = listener
+        # Another process may be faster to accept what woke this one.
+        listener.setblocking(False)
+        self._associations: set[Acceptor] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def associations(self) -> list[Acceptor]:
+        """The associations, and the connections that may become some."""
+        with self._lock:
+            return list(self._associations)
+
+    def run(self, stop: threading.Event, grace: float = 10.0) -> None:
+        """Accept connections until `stop` is set, then end all associations.
+
+        Parameters
+        ----------
+        stop : threading.Event
+            Ends it.
+        grace : float
+            Seconds that requests on their way have to come to their end.
+        """
+        poller = select.poll()
+        poller.register(self._listener, select.POLLIN)
+        while not stop.is_set():
+            if poller.poll(TICK * 1000):
+                self._accept()
+        self._end(grace)
+
+    def ended(self, association: Acceptor) -> None:
+        """Forget an association that has come to its end."""
+        with self._lock:
+            self._associations.discard(association)
+
+    def _accept(self) -> None:
+        try:
+            connection, address = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            warning("network.accept_failed", reason=error)
+            time.sleep(TICK)  # out of descriptors, most likely; the connection is still waiting
+            return
+        if len(self.associations) >= self.settings.max_associations + SPARE_CONNECTIONS:
+            warning("network.too_many_connections", address=address[0])
+            connection.close()
+            return
+        try:
+            self._begin(connection, address)
+        except (OSError, RuntimeError) as error:  # the peer has gone already; no more threads
+            warning("network.connection_failed", address=address[0], reason=error)
+            connection.close()
+
+    def _begin(self, connection: socket.socket, address: Any) -> None:
+        association = Acceptor(self, connection, address)
+        with self._lock:
+            self._associations.add(association)
+        try:
+            association.start()
+        except RuntimeError:
+            self.ended(association)
+            raise
+
+    def _end(self, grace: float) -> None:
+        """Let requests on their way come to their end, up to `grace` seconds, then abort."""
+        event("network.stopping", associations=len(self.associations))
+        deadline = time.monotonic() + grace
+        for association in self.associations:
+            association.stop()
+        for association in self.associations:
+            association.join(max(0.0, deadline - time.monotonic()))
+        for association in self.associations:
+            association.acse.send_abort(0x00)
+        for association in self.associations:
+            association.join(Acceptor.LONGEST_END)
+
+
+def serve(
+    listener: socket.socket,
+    settings: NetworkSettings,
+    archive: Archive,
+    *,
+    slots: Slots,
+    worker: int,
+    outbound: Outbound,
+    stop: threading.Event,
+    grace: float = 10.0,
+) -> None:
+    """Run a `Server` until `stop` is set; see there."""
+    Server(listener, settings, archive, slots=slots, worker=worker, outbound=outbound).run(stop, grace)
