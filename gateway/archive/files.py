@@ -1,8 +1,8 @@
 """Files of one data directory: durable intake, settled files, recipes and records.
 
 An acknowledged object must survive a power cut a microsecond later. So bytes go into ``intake/.<random>.part``, are
-synced, get their final name by rename, and the folder is synced before anybody is told. They stay in ``intake/`` until
-the index that knows them has reached the disk itself (`gateway.archive.recovery`); at start only that folder is scanned.
+synced, get their final name by rename, and the folder is synced before anybody is told. They stay in ``intake/``, the
+only folder scanned at start, until the index that knows them has reached the disk itself (`gateway.archive.recovery`).
 UIDs come from peers and are never used in a path.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from gateway.errors import ConfigError
+from gateway.standard.sop_classes import ENHANCED_CLASSES
 
 
 class View(enum.IntFlag):
@@ -17,19 +18,6 @@ class View(enum.IntFlag):
 
 NO_VIEW = View(0)
 ALL_VIEWS = View.RECEIVED | View.CLASSIC | View.ENHANCED
-
-# The classes of PS3.4 table C.3.5-1 that are no part of the classic view.
-ENHANCED_CLASSES = frozenset(
-    (
-        "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-        "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-        "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
-        "1.2.840.10008.5.1.4.1.1.4.3",  # Enhanced MR Color
-        "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
-        "1.2.840.10008.5.1.4.1.1.130",  # Enhanced PET
-        "1.2.840.10008.5.1.4.1.1.128.1",  # Legacy Converted Enhanced PET
-    )
-)
 
 
 def view_named(name: str) -> View:

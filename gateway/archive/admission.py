@@ -1,0 +1,173 @@
+"""What becomes of an object that has just been received: new, a copy, another version, or our own (REQUIREMENTS S6).
+
+The objects are compared before the index is locked: that may mean decoding pixels. Then, under the lock, the verdict
+holds only if nothing has been stored under that SOP Instance UID meanwhile; else everything starts again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.archive.comparison import same_object
+from gateway.archive.entities import describe, find_series, insert, insert_references, referred, supersede
+from gateway.archive.files import digest_of_name
+from gateway.archive.jobs import CONVERT
+from gateway.archive.partitions import OWN_REASON
+from gateway.archive.rows import Admission, InstanceRow
+from gateway.archive.views import ALL_VIEWS, NO_VIEW, fresh_views
+from gateway.errors import ArchiveError, ResourceError
+from gateway.objects.part10 import Header
+from gateway.observe import event, fault, warning
+
+if TYPE_CHECKING:
+    from gateway.archive.index import Archive
+
+
+class Origin(NamedTuple):
+    """Where an object came from and what is done with objects from there."""
+
+    peer: str
+    called: str = ""
+    convert: bool = True
+    prior: bool = False
+
+
+class _Verdict(NamedTuple):
+    """What comparing has shown.
+
+    Attributes
+    ----------
+    seen : list of int
+        Ids of all that was held under the SOP Instance UID.
+    own : bool
+        Whether this box has made an object of that UID.
+    equal : str
+        Archive name of what is held with the same content, empty if nothing is.
+    current : InstanceRow or None
+        The current version.
+    """
+
+    seen: list[int]
+    own: bool
+    equal: str
+    current: InstanceRow | None
+
+
+def admit(archive: Archive, name: str, header: Header, origin: Origin) -> Admission:
+    """Index one committed file; on failure nothing of it is left."""
+    try:
+        return place(archive, name, header, origin)
+    except ResourceError:
+        archive.files.remove(name)
+        raise
+
+
+def place(archive: Archive, name: str, header: Header, origin: Origin) -> Admission:
+    """Index one committed file."""
+    while True:
+        verdict = _judge(archive, name, header)
+        with archive.database.transaction() as connection:
+            if known := connection.execute("SELECT 1 FROM instance WHERE name = ?", (name,)).fetchone():
+                break
+            seen = connection.execute("SELECT id FROM instance WHERE sop_instance = ?", (header.sop_instance,))
+            if sorted(row for (row,) in seen) != verdict.seen:
+                continue
+            if not verdict.equal:
+                _store(archive, connection, name, header, origin, verdict)
+            fault("admit.before_commit")
+        fault("admit.after_commit")
+        break
+    if known:
+        return Admission("stored", name, header.study)
+    return _conclude(archive, name, header, origin, verdict)
+
+
+def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
+    """Compare a file with what is held under its SOP Instance UID."""
+    held = [row for row in archive.versions(header.sop_instance) if row.name != name]
+    digest = digest_of_name(name)
+    made = archive.database.row("SELECT name, digest FROM derived WHERE sop_instance = ?", (header.sop_instance,))
+    current = held[0] if held and not held[0].superseded else None
+    equal = next((row.name for row in held if row.digest == digest and _present(archive, row)), "")
+    if not equal and made and made[1].hex() == digest:
+        equal = made[0]
+    if not equal and current is not None and same_object(archive, current, header):
+        equal = current.name
+    return _Verdict(sorted(row.id for row in held), made is not None, equal, current)
+
+
+def _present(archive: Archive, row: InstanceRow) -> bool:
+    """Tell whether the file of a held instance is still there: the only copy must not be taken for a second one."""
+    try:
+        return archive.path_of(row).exists()
+    except ArchiveError:
+        return False
+
+
+def _store(
+    archive: Archive,
+    connection: sqlite3.Connection,
+    name: str,
+    header: Header,
+    origin: Origin,
+    verdict: _Verdict,
+) -> None:
+    """Insert the row of a file whose content is not held."""
+    now = archive.clock.now()
+    old = verdict.current
+    # What a destination returns in another form than it was sent never takes the place of what was sent.
+    returned = verdict.own or (origin.prior and old is not None and not old.prior)
+    if old is not None and not returned:
+        supersede(connection, old.id, f"superseded by {name}")
+    settled, views, reason = False, fresh_views(header.sop_class), ""
+    if returned:
+        settled, views, reason = True, NO_VIEW, OWN_REASON if verdict.own else "returned with other content"
+    elif origin.prior:
+        settled, views, reason = True, ALL_VIEWS, f"came from destination {origin.peer}"
+    description = describe(header.dataset)
+    row = {
+        "series": find_series(connection, header.study, header.series, now, lambda: description),
+        "sop_instance": header.sop_instance,
+        "sop_class": header.sop_class,
+        "name": name,
+        "kind": "received",
+        "transfer_syntax": header.transfer_syntax,
+        "length": header.size - header.dataset_offset,
+        "dataset_offset": header.dataset_offset,
+        "digest": bytes.fromhex(digest_of_name(name)),
+        "views": int(views),
+        "settled": int(settled),
+        "superseded": -1 if returned else 0,
+        "reason": reason,
+        "peer": origin.peer,
+        "called": origin.called,
+        "convert": int(origin.convert),
+        "prior": int(origin.prior),
+        "received_at": now,
+    }
+    instance = insert(connection, "instance", row | description["instance"])
+    if returned:
+        supersede(connection, instance, reason)
+    insert_references(connection, instance, referred(header.dataset))
+    if not settled:
+        for study in {header.study, old.study if old else header.study}:
+            archive.jobs.schedule(CONVERT, study, not_before=now + archive.quiet)
+
+
+def _conclude(archive: Archive, name: str, header: Header, origin: Origin, verdict: _Verdict) -> Admission:
+    """Remove the file if its content is held, and say what happened."""
+    fields: dict[str, Any] = {"instance": header.sop_instance, "study": header.study, "peer": origin.peer}
+    if verdict.equal:
+        fault("admit.before_remove")
+        archive.files.remove(name)
+        kind = "own" if verdict.own else "duplicate"
+        event(f"intake.{kind}", held=verdict.equal, **fields)
+        return Admission(kind, verdict.equal, header.study)
+    if verdict.own:
+        warning("intake.own_changed", stored=name, remedy="ask the destination why it alters objects", **fields)
+        return Admission("own", name, header.study)
+    if verdict.current is not None:
+        warning("intake.version", held=verdict.current.name, stored=name, **fields)
+        return Admission("version", name, header.study)
+    return Admission("stored", name, header.study)

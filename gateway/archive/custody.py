@@ -1,0 +1,172 @@
+"""What each destination has been promised and what it has.
+
+Whether a study goes to a destination as enhanced or as classic objects is decided once and written to a durable record
+before the first byte leaves: the index may lose its last commits in a power cut, the record does not. What has been
+delivered is noted in the index only; lost notes mean that something is sent once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.archive.database import Database
+from gateway.archive.files import Files, key_of, write_durable
+from gateway.archive.rows import InstanceRow
+from gateway.archive.views import View, name_of, view_named
+from gateway.clock import Clock
+from gateway.errors import ArchiveError
+
+PENDING = "pending"
+DELIVERED = "delivered"
+REFUSED = "refused"
+FAILED = "failed"
+
+
+class Decision(NamedTuple):
+    """In which view a study goes to a destination, and why."""
+
+    study: str
+    destination: str
+    view: View
+    reason: str
+    at: float
+
+
+class Delivery(NamedTuple):
+    """How it stands with one instance at one destination."""
+
+    sop_instance: str
+    digest: str
+    state: str
+    status: int | None
+    reason: str
+    attempts: int
+    at: float
+
+
+class Custody:
+    """Decisions and deliveries of one archive.
+
+    Parameters
+    ----------
+    database : Database
+        The index.
+    files : Files
+        Holds the durable records.
+    clock : Clock
+        Dates them.
+    """
+
+    def __init__(self, database: Database, files: Files, clock: Clock) -> None:
+        self._database = database
+        self._files = files
+        self._clock = clock
+
+    def decision(self, study: str, destination: str) -> Decision | None:
+        """Return what was decided for a study and a destination, None if nothing was."""
+        sql = "SELECT view, reason, at FROM decision WHERE study = ? AND destination = ?"
+        found = self._database.row(sql, (study, destination))
+        if found:
+            return Decision(study, destination, View(found[0]), found[1], found[2])
+        return self._recorded(study, destination)
+
+    def _recorded(self, study: str, destination: str) -> Decision | None:
+        path = self._files.record_path(_record_name(study, destination))
+        try:
+            record = json.loads(path.read_bytes())
+            return Decision(study, destination, view_named(record["view"]), record["reason"], record["at"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError) as error:
+            raise ArchiveError(path.name, "is no delivery record", found=str(error)) from error
+
+    def decide(self, study: str, destination: str, view: View, reason: str = "") -> Decision:
+        """Decide once: write the durable record, then the row. What was decided before stays and is returned.
+
+        Raises
+        ------
+        ResourceError
+            If the record cannot be written; nothing is decided then.
+        """
+        known = self.decision(study, destination)
+        decision = known or Decision(study, destination, view, reason, self._clock.now())
+        if known is None:
+            record = {**decision._asdict(), "view": name_of(view)}
+            path = self._files.record_path(_record_name(study, destination))
+            write_durable(path, json.dumps(record, indent=1).encode())
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO decision (study, destination, view, reason, at) VALUES (?, ?, ?, ?, ?)",
+                (study, destination, int(decision.view), decision.reason, decision.at),
+            )
+        return decision
+
+    def decisions(self, study: str) -> list[Decision]:
+        """Return what the index says was decided about a study, for every destination."""
+        sql = "SELECT study, destination, view, reason, at FROM decision WHERE study = ? ORDER BY destination"
+        return [Decision(row[0], row[1], View(row[2]), row[3], row[4]) for row in self._database.rows(sql, (study,))]
+
+    def outstanding(self, study: str, destination: str, rows: Sequence[InstanceRow]) -> list[InstanceRow]:
+        """Return those of `rows` that the destination does not have with this content.
+
+        Instances that came from a destination are never among them.
+        """
+        sql = "SELECT sop_instance, digest FROM delivery WHERE study = ? AND destination = ? AND state = 'delivered'"
+        have = {(uid, digest.hex()) for uid, digest in self._database.rows(sql, (study, destination))}
+        return [row for row in rows if not row.prior and (row.sop_instance, row.digest) not in have]
+
+    def expect(self, study: str, destination: str, rows: Sequence[InstanceRow]) -> None:
+        """Note what is going to be sent, so that the status can tell how much is left."""
+        sql = """INSERT INTO delivery (study, destination, sop_instance, digest, state, reason, attempts, at)
+            VALUES (?, ?, ?, ?, 'pending', '', 0, ?) ON CONFLICT DO UPDATE
+            SET digest = excluded.digest, state = 'pending', reason = '', at = excluded.at
+            WHERE digest <> excluded.digest"""
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            connection.executemany(
+                sql, [(study, destination, row.sop_instance, bytes.fromhex(row.digest), now) for row in rows]
+            )
+
+    def delivered(self, study: str, destination: str, row: InstanceRow, status: int = 0, reason: str = "") -> None:
+        """Note that the destination answered with success or a warning."""
+        self._note(study, destination, row, DELIVERED, status, reason)
+
+    def failed(
+        self, study: str, destination: str, row: InstanceRow, status: int | None, reason: str, *, refused: bool = False
+    ) -> None:
+        """Note an attempt in vain.
+
+        Parameters
+        ----------
+        status : int or None
+            Status of the C-STORE response, None if there was none.
+        refused : bool
+            The destination does not want the object (no presentation context, a failure status), as opposed to a
+            breakdown on the way.
+        """
+        self._note(study, destination, row, REFUSED if refused else FAILED, status, reason)
+
+    def _note(
+        self, study: str, destination: str, row: InstanceRow, state: str, status: int | None, reason: str
+    ) -> None:
+        sql = """INSERT INTO delivery (study, destination, sop_instance, digest, state, status, reason, attempts, at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO UPDATE
+            SET digest = excluded.digest, state = excluded.state, status = excluded.status, reason = excluded.reason,
+                attempts = attempts + 1, at = excluded.at"""
+        digest = bytes.fromhex(row.digest)
+        values = (study, destination, row.sop_instance, digest, state, status, reason, self._clock.now())
+        with self._database.transaction() as connection:
+            connection.execute(sql, values)
+
+    def deliveries(self, study: str, destination: str) -> list[Delivery]:
+        """Return how it stands with every instance of a study at a destination."""
+        sql = """SELECT sop_instance, digest, state, status, reason, attempts, at FROM delivery
+            WHERE study = ? AND destination = ? ORDER BY sop_instance"""
+        found = (Delivery._make(row) for row in self._database.rows(sql, (study, destination)))
+        return [delivery._replace(digest=delivery.digest.hex()) for delivery in found]  # type: ignore[attr-defined]
+
+
+def _record_name(study: str, destination: str) -> str:
+    return f"delivery-{key_of(study)}-{key_of(destination)}"

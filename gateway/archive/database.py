@@ -1,0 +1,111 @@
+"""One connection to the index for each process, shared by its threads in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gateway.archive.schema import migrate
+from gateway.errors import ArchiveError, ResourceError
+
+# Primary result codes of SQLite that mean "not now" or "no room", not "broken" (sqlite.org/rescode.html).
+_SHORT_OF = {
+    sqlite3.SQLITE_BUSY: "another process keeps it locked",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+}
+
+
+class Database:
+    """The SQLite file of an archive.
+
+    A connection must not cross a fork: make one in each process. Threads share it: a transaction belongs to one thread
+    until it ends, others wait.
+
+    Parameters
+    ----------
+    path : Path
+        The database file.
+    readonly : bool
+        Open an existing database for reading only.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        with self._errors():
+            if not readonly:
+                migrate(path)
+            mode = "ro" if readonly else "rw"
+            self._connection = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=30,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+            # A checkpoint costs syncs: the conversion worker makes them, a commit only when that is far behind.
+            for pragma in ("synchronous = NORMAL", "wal_autocheckpoint = 8000", "foreign_keys = ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write something; committed as a whole at the end, or not at all. A transaction inside another joins it.
+
+        Raises
+        ------
+        ResourceError
+            If the disk is full or fails, or another process keeps the index locked.
+        ArchiveError
+            If the database is broken.
+        """
+        with self._lock, self._errors():
+            if self._depth == 0:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield self._connection
+                if self._depth == 1:
+                    self._connection.execute("COMMIT")
+            except BaseException:
+                if self._depth == 1 and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._depth -= 1
+
+    def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple]:
+        """Return all rows of a query."""
+        with self._lock, self._errors():
+            return self._connection.execute(sql, tuple(parameters)).fetchall()
+
+    def row(self, sql: str, parameters: Iterable[Any] = ()) -> tuple | None:
+        """Return the first row of a query."""
+        with self._lock, self._errors():
+            return self._connection.execute(sql, tuple(parameters)).fetchone()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _SHORT_OF:
+                raise ResourceError(str(self.path), _SHORT_OF[code], found=str(error)) from error
+            raise ArchiveError(
+                str(self.path), "cannot be used", found=str(error), remedy="gateway verify --rebuild"
+            ) from error

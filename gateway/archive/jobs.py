@@ -1,0 +1,165 @@
+"""Work to be done on studies, kept in the index so that it survives the process that does it.
+
+A job is ``waiting`` until it is due, ``running`` in one worker, or ``held`` until somebody looks. What is scheduled
+while it runs makes it wait again when it ends. A finished job is gone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.archive.database import Database
+from gateway.clock import Clock
+
+CONVERT = "convert"
+DELIVER = "deliver"
+
+WAITING = "waiting"
+RUNNING = "running"
+HELD = "held"
+
+
+class Job(NamedTuple):
+    """One piece of work.
+
+    Attributes
+    ----------
+    kind : str
+        ``convert`` or ``deliver``.
+    destination : str
+        AE title for a delivery, else empty.
+    not_before : float
+        When it is due, seconds since the epoch.
+    attempts : int
+        How often it has been tried in vain.
+    reason : str
+        Why it waits or is held, in plain words.
+    """
+
+    id: int
+    kind: str
+    study: str
+    destination: str
+    state: str
+    not_before: float
+    attempts: int
+    reason: str
+    created_at: float
+
+
+_COLUMNS = "id, kind, study, destination, state, not_before, attempts, reason, created_at"
+
+_SCHEDULE = """INSERT INTO job (kind, study, destination, state, not_before, attempts, reason, created_at)
+    VALUES (?, ?, ?, 'waiting', ?, 0, ?, ?)
+    ON CONFLICT (kind, study, destination) DO UPDATE SET
+        again = CASE state WHEN 'running' THEN excluded.not_before END,
+        not_before = CASE state WHEN 'running' THEN not_before ELSE excluded.not_before END,
+        reason = CASE WHEN excluded.reason = '' THEN reason ELSE excluded.reason END,
+        state = CASE state WHEN 'held' THEN 'waiting' ELSE state END"""
+
+_TAKE = f"""UPDATE job SET state = 'running', again = NULL WHERE id = (
+        SELECT id FROM job WHERE kind = ? AND destination = ? AND state = 'waiting' AND not_before <= ?
+        ORDER BY not_before LIMIT 1)
+    RETURNING {_COLUMNS}"""
+
+
+class Jobs:
+    """The jobs of one archive.
+
+    Parameters
+    ----------
+    database : Database
+        The index.
+    clock : Clock
+        Says what is due.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._seen = -1
+
+    def schedule(
+        self, kind: str, study: str, destination: str = "", *, not_before: float | None = None, reason: str = ""
+    ) -> None:
+        """Have something done at a time, by default now; a job that waits for another time is moved to this one."""
+        now = self._clock.now()
+        due = now if not_before is None else not_before
+        with self._database.transaction() as connection:
+            connection.execute(_SCHEDULE, (kind, study, destination, due, reason, now))
+
+    def take(self, kind: str, destination: str = "") -> Job | None:
+        """Return the job that has been due for longest, now running, or None."""
+        now = self._clock.now()
+        due = self.next_due(kind, destination)
+        if due is None or due > now:
+            return None
+        with self._database.transaction() as connection:
+            found = connection.execute(_TAKE, (kind, destination, now)).fetchall()
+        return Job._make(found[0]) if found else None
+
+    def finish(self, job: Job) -> None:
+        """Note that a job is done; it waits again if it was scheduled meanwhile."""
+        with self._database.transaction() as connection:
+            done = connection.execute(
+                "UPDATE job SET state = 'waiting', not_before = again, again = NULL, attempts = 0, reason = ''"
+                " WHERE id = ? AND state = 'running' AND again IS NOT NULL",
+                (job.id,),
+            )
+            if not done.rowcount:
+                connection.execute("DELETE FROM job WHERE id = ? AND state = 'running'", (job.id,))
+
+    def retry(self, job: Job, reason: str, not_before: float) -> None:
+        """Note that a job failed and is to be tried again at a time."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE job SET state = 'waiting', not_before = ?, again = NULL, attempts = attempts + 1, reason = ?"
+                " WHERE id = ? AND state = 'running'",
+                (not_before, reason, job.id),
+            )
+
+    def hold(self, job: Job, reason: str) -> None:
+        """Keep a job until somebody looks or something new is scheduled for it."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE job SET state = CASE WHEN again IS NULL THEN 'held' ELSE 'waiting' END,"
+                " not_before = ifnull(again, not_before), again = NULL, attempts = attempts + 1, reason = ?"
+                " WHERE id = ? AND state = 'running'",
+                (reason, job.id),
+            )
+
+    def release_running(self, kind: str, destination: str | None = None) -> int:
+        """Let the jobs wait that a worker left running when it died; of every destination unless one is named."""
+        with self._database.transaction() as connection:
+            return connection.execute(
+                "UPDATE job SET state = 'waiting', not_before = min(not_before, ifnull(again, not_before)),"
+                " again = NULL WHERE kind = ? AND state = 'running' AND (? IS NULL OR destination = ?)",
+                (kind, destination, destination),
+            ).rowcount
+
+    def retry_now(self, kind: str | None = None, study: str | None = None, destination: str | None = None) -> int:
+        """Make waiting and held jobs due at once and return how many; all of them unless narrowed."""
+        with self._database.transaction() as connection:
+            return connection.execute(
+                "UPDATE job SET state = 'waiting', not_before = 0 WHERE state <> 'running'"
+                " AND (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR study = ?2) AND (?3 IS NULL OR destination = ?3)",
+                (kind, study, destination),
+            ).rowcount
+
+    def next_due(self, kind: str, destination: str = "") -> float | None:
+        """Return when the next waiting job is due, None if none waits."""
+        sql = "SELECT min(not_before) FROM job WHERE kind = ? AND destination = ? AND state = 'waiting'"
+        found = self._database.row(sql, (kind, destination))
+        return found[0] if found else None
+
+    def listing(self, study: str | None = None) -> list[Job]:
+        """Return all jobs, or those of one study."""
+        where, values = ("WHERE study = ?", (study,)) if study else ("", ())
+        sql = f"SELECT {_COLUMNS} FROM job {where} ORDER BY id"
+        return [Job._make(row) for row in self._database.rows(sql, values)]
+
+    def changed(self) -> bool:
+        """Tell whether another process has committed anything since the last call; cheap enough to poll."""
+        found = self._database.row("PRAGMA data_version")
+        before, self._seen = self._seen, found[0] if found else 0
+        return before != self._seen

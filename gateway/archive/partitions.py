@@ -1,0 +1,168 @@
+"""Durable records of conversions: which sources became which objects, written before the index knows them.
+
+A power cut may take the last commits of the index, never a record. So the tables are always filled from the record, and
+after a crash from every record that they do not contain. The UID map of REQUIREMENTS G22 is rebuilt the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.archive.entities import describe, find_series, insert, insert_references, referred
+from gateway.archive.files import digest_of_name, key_of, write_durable
+from gateway.archive.rows import DerivedRow, Settlement
+from gateway.errors import ArchiveError
+from gateway.observe import fault
+
+if TYPE_CHECKING:
+    from gateway.archive.index import Archive
+
+OWN_REASON = "made by this gateway and come back"
+
+
+def record(
+    archive: Archive,
+    study: str,
+    objects: Sequence[DerivedRow],
+    settled: Mapping[str, Settlement],
+    partition: dict | None,
+) -> None:
+    """Write the durable record of a conversion and put it into the index."""
+    content = {
+        "study": study,
+        "objects": [_object(one) for one in objects],
+        "settled": _grouped(settled),
+        "record": partition,
+    }
+    encoded = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
+    path = _place(archive, study, encoded)
+    if not path.exists():
+        write_durable(path, encoded)
+    apply(archive, path.stem, json.loads(encoded))
+
+
+def recorded(archive: Archive, study: str) -> list[dict]:
+    """Return what earlier conversions of a study wanted back."""
+    found = (_read(path)["record"] for path in _paths(archive, study))
+    return [one for one in found if one is not None]
+
+
+def replay(archive: Archive) -> int:
+    """Put every record that the index does not contain into it and return their number."""
+    known = {name for (name,) in archive.database.rows("SELECT name FROM partition")}
+    missing = [path for path in archive.files.records.glob("partition-*-*.json") if path.stem not in known]
+    for path in sorted(missing, key=_number):
+        apply(archive, path.stem, _read(path))
+    return len(missing)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rsplit("-", 1)[1])
+
+
+def _paths(archive: Archive, study: str) -> list[Path]:
+    found: list[Path] = []
+    while (path := archive.files.record_path(f"partition-{key_of(study)}-{len(found)}")).exists():
+        found.append(path)
+    return found
+
+
+def _place(archive: Archive, study: str, encoded: bytes) -> Path:
+    """Return the path of the newest record if it says just this, else of the next one."""
+    paths = _paths(archive, study)
+    if paths and paths[-1].read_bytes() == encoded:
+        return paths[-1]
+    return archive.files.record_path(f"partition-{key_of(study)}-{len(paths)}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ArchiveError(path.name, "is no conversion record", found=str(error), remedy="restore a backup") from error
+
+
+def _object(row: DerivedRow) -> dict[str, Any]:
+    return {
+        "sop_instance": row.sop_instance,
+        "sop_class": row.sop_class,
+        "study": row.study,
+        "series": row.series,
+        "name": row.name,
+        "transfer_syntax": row.transfer_syntax,
+        "length": row.length,
+        "digest": row.digest,
+        "views": int(row.views),
+        "frames": [list(frame) for frame in row.frames],
+        "description": describe(row.attributes),
+        "references": sorted(referred(row.attributes)),
+    }
+
+
+def _grouped(settled: Mapping[str, Settlement]) -> list[dict[str, Any]]:
+    groups: dict[Settlement, list[str]] = {}
+    for name in sorted(settled):
+        groups.setdefault(Settlement(*settled[name]), []).append(name)
+    return [{"views": int(one.views), "reason": one.reason, "names": names} for one, names in sorted(groups.items())]
+
+
+def apply(archive: Archive, name: str, content: Mapping[str, Any]) -> None:
+    """Put one record into the index; a record it contains already changes nothing."""
+    now = archive.clock.now()
+    with archive.database.transaction() as connection:
+        sql = "INSERT OR IGNORE INTO partition (name, study, applied_at) VALUES (?, ?, ?)"
+        if not connection.execute(sql, (name, content["study"], now)).rowcount:
+            return
+        for one in content["objects"]:
+            _apply_object(connection, one, now)
+        for group in content["settled"]:
+            connection.executemany(
+                "UPDATE instance SET views = ?, reason = ?, settled = 1 WHERE name = ? AND superseded = 0",
+                [(group["views"], group["reason"], source) for source in group["names"]],
+            )
+        fault("settle.before_commit")
+    fault("settle.after_commit")
+
+
+def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: float) -> None:
+    uid, digest = one["sop_instance"], bytes.fromhex(one["digest"])
+    common = {"sop_instance": uid, "sop_class": one["sop_class"], "name": one["name"], "digest": digest}
+    if connection.execute("SELECT 1 FROM derived WHERE sop_instance = ?", (uid,)).fetchone():
+        return
+    derived = insert(connection, "derived", common | {"series": one["series"], "study": one["study"]})
+    connection.executemany(
+        "INSERT OR IGNORE INTO uid_map (source, digest, derived, frame) VALUES (?, ?, ?, ?)",
+        [
+            (source, bytes.fromhex(digest_of_name(file)), derived, frame)
+            for frame, (file, source) in enumerate(one["frames"], 1)
+        ],
+    )
+    # A copy that came back from a destination before the index knew the object (after a rebuild) gives way to it.
+    connection.execute(
+        "UPDATE instance SET superseded = id, views = 0, settled = 1, reason = ? WHERE sop_instance = ?"
+        " AND superseded = 0",
+        (OWN_REASON, uid),
+    )
+    description = one["description"]
+    series = find_series(connection, one["study"], one["series"], now, lambda: description)
+    row = common | {
+        "series": series,
+        "kind": "derived",
+        "transfer_syntax": one["transfer_syntax"],
+        "length": one["length"],
+        "dataset_offset": 0,
+        "views": one["views"],
+        "settled": 1,
+        "reason": "",
+        "peer": "",
+        "called": "",
+        "convert": 0,
+        "prior": 0,
+        "received_at": now,
+    }
+    instance = insert(connection, "instance", row | description["instance"])
+    insert_references(connection, instance, one["references"])

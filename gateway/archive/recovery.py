@@ -1,0 +1,109 @@
+"""Order after a crash, and the step that takes acknowledged objects out of the intake folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.archive import partitions
+from gateway.archive.admission import Origin, place
+from gateway.errors import ArchiveError, ObjectError
+from gateway.objects.elements import text
+from gateway.objects.part10 import check_identity, read_header
+from gateway.observe import event, fault, warning
+
+if TYPE_CHECKING:
+    from gateway.archive.index import Archive
+
+SOURCE_AE_TITLE = 0x00020016
+
+# Files moved at a time: bounds what is held in memory and how long other work waits.
+_BATCH = 2000
+
+
+@dataclass
+class RecoveryReport:
+    """What was found after a crash.
+
+    Attributes
+    ----------
+    swept : int
+        Half-written files removed; nobody was told that they are safe.
+    indexed, duplicates : int
+        Acknowledged files that the index did not know; of them those whose content is held already.
+    quarantined : list of str
+        Files that cannot be understood, now in ``quarantine/``.
+    missing : list of str
+        Archive names of objects waiting for conversion whose file is gone.
+    records : int
+        Conversion records that the index had lost.
+    """
+
+    swept: int = 0
+    indexed: int = 0
+    duplicates: int = 0
+    quarantined: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    records: int = 0
+
+
+def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> RecoveryReport:
+    """Remove leftovers, index what is acknowledged and unknown, apply records that the index has lost."""
+    report = RecoveryReport(swept=archive.files.sweep())
+    for name in sorted(set(names := archive.files.waiting()) - _known(archive, names)):
+        _recover_file(archive, name, policy, report)
+    report.records = partitions.replay(archive)
+    sql = "SELECT name FROM instance WHERE settled = 0 AND kind = 'received'"
+    for (name,) in archive.database.rows(sql):
+        try:
+            archive.files.locate(name)
+        except ArchiveError:
+            report.missing.append(name)
+            warning("recovery.missing", file=name, remedy="have the study sent again")
+    if report != RecoveryReport():
+        event("recovery.done", **{key: value for key, value in vars(report).items() if value})
+    return report
+
+
+def _recover_file(
+    archive: Archive, name: str, policy: Callable[[str], tuple[bool, bool]], report: RecoveryReport
+) -> None:
+    path = archive.files.intake_path(name)
+    try:
+        header = read_header(path)
+        check_identity(header)
+    except FileNotFoundError:
+        return  # a living process has taken care of it
+    except ObjectError as error:
+        report.quarantined.append(archive.files.set_aside(path).name)
+        warning("recovery.unreadable", file=path.name, reason=error, remedy="look at it in quarantine/")
+        return
+    peer = text(header.meta, SOURCE_AE_TITLE)
+    admission = place(archive, name, header, Origin(peer, "", *policy(peer)))
+    report.indexed += 1
+    report.duplicates += admission.name != name
+
+
+def _known(archive: Archive, names: list[str]) -> set[str]:
+    sql = "SELECT name FROM instance WHERE name IN (SELECT value FROM json_each(?))"
+    return {name for (name,) in archive.database.rows(sql, (json.dumps(names),))}
+
+
+def checkpoint(archive: Archive) -> int:
+    """Move the intake files that a durable index knows to their final place.
+
+    A passive checkpoint waits for nobody. When it has got all frames of the log into the database file, which it syncs,
+    everything committed before it began would survive a power cut.
+    """
+    moved = 0
+    names = archive.files.waiting()
+    for start in range(0, len(names), _BATCH):
+        covered = _known(archive, names[start : start + _BATCH])
+        busy, log, done = archive.database.row("PRAGMA wal_checkpoint(PASSIVE)") or (1, 0, 0)
+        if busy or log != done:
+            break
+        fault("checkpoint.before_move")
+        moved += archive.files.settle(sorted(covered))
+    return moved

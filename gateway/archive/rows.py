@@ -1,0 +1,212 @@
+"""Rows of the index as values, and the attributes that go into its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gateway.archive.views import View
+from gateway.objects.elements import DataSet, decoded, integer, raw, text
+
+RECEIVED = "received"
+DERIVED = "derived"
+
+
+class InstanceRow(NamedTuple):
+    """One instance of the index.
+
+    Attributes
+    ----------
+    name : str
+        Archive name of the received file, or of the recipe.
+    kind : str
+        ``received`` or ``derived``.
+    length : int
+        Bytes of the data set.
+    dataset_offset : int
+        Where the data set begins in the file; 0 for a recipe.
+    views : View
+        The views it is in.
+    reason : str
+        Why it was not converted, if it was not.
+    convert : bool
+        Whether images of that peer are to be converted.
+    prior : bool
+        Whether it came from a destination.
+    digest : str
+        blake2b-128 of the data set bytes.
+    settled : bool
+        Whether conversion has decided what becomes of it.
+    superseded : int
+        0 for the current version of its SOP Instance UID.
+    """
+
+    id: int
+    sop_instance: str
+    sop_class: str
+    study: str
+    series: str
+    name: str
+    kind: str
+    transfer_syntax: str
+    length: int
+    dataset_offset: int
+    views: View
+    frames: int
+    instance_number: int | None
+    reason: str
+    peer: str
+    convert: bool
+    prior: bool
+    digest: str
+    settled: bool
+    superseded: int
+    series_number: int | None
+    modality: str
+
+
+# What `instance_row` takes, of instance i, series s and study t.
+COLUMNS = (
+    "i.id, i.sop_instance, i.sop_class, t.uid, s.uid, i.name, i.kind, i.transfer_syntax, i.length, i.dataset_offset,"
+    " i.views, i.frames, i.number, i.reason, i.peer, i.convert, i.prior, i.digest, i.settled, i.superseded, s.number,"
+    " s.modality"
+)
+ORDER = "t.uid, s.number, s.uid, i.number, i.sop_instance"
+
+_VIEWS = tuple(View(bits) for bits in range(8))
+
+
+def instance_row(values: tuple) -> InstanceRow:
+    """Make an `InstanceRow` of a row of `COLUMNS`."""
+    made = InstanceRow._make(values)
+    return made._replace(
+        views=_VIEWS[values[10]],
+        convert=bool(made.convert),
+        prior=bool(made.prior),
+        digest=values[17].hex(),
+        settled=bool(made.settled),
+    )
+
+
+class Settlement(NamedTuple):
+    """What conversion has decided about one instance: the views it is in and, if it stays as it is, why."""
+
+    views: View
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class DerivedRow:
+    """A derived object to be indexed.
+
+    Attributes
+    ----------
+    name : str
+        Name of its recipe.
+    digest : str
+        blake2b-128 of its data set bytes.
+    frames : sequence of (str, str)
+        Archive name and SOP Instance UID of the source of each frame, in frame order; of the one source when the object
+        is an updated copy.
+    attributes : DataSet
+        At least the attributes of patient, study, series and instance that the index holds.
+    """
+
+    sop_instance: str
+    sop_class: str
+    study: str
+    series: str
+    name: str
+    transfer_syntax: str
+    length: int
+    digest: str
+    frames: Sequence[tuple[str, str]]
+    attributes: DataSet = field(repr=False)
+    views: View = View.ENHANCED
+
+
+class Admission(NamedTuple):
+    """What became of a file that was committed to the intake folder.
+
+    Attributes
+    ----------
+    kind : str
+        ``stored``; ``duplicate`` (equal to one held, the file is gone); ``version`` (same SOP Instance UID with other
+        content, both are kept); ``own`` (an object this box made came back).
+    name : str
+        Archive name of the file that now holds the content.
+    study : str
+        Study Instance UID.
+    """
+
+    kind: str
+    name: str
+    study: str
+
+
+# Column and keyword of what the index holds of each entity.
+PATIENT_COLUMNS = {
+    "patient_id": "PatientID",
+    "issuer": "IssuerOfPatientID",
+    "name": "PatientName",
+    "birth_date": "PatientBirthDate",
+    "sex": "PatientSex",
+}
+STUDY_COLUMNS = {
+    "date": "StudyDate",
+    "time": "StudyTime",
+    "study_id": "StudyID",
+    "accession": "AccessionNumber",
+    "description": "StudyDescription",
+    "referring": "ReferringPhysicianName",
+}
+SERIES_COLUMNS = {
+    "number": "SeriesNumber",
+    "modality": "Modality",
+    "description": "SeriesDescription",
+    "body_part": "BodyPartExamined",
+    "protocol": "ProtocolName",
+    "date": "SeriesDate",
+    "time": "SeriesTime",
+}
+INSTANCE_COLUMNS = {"number": "InstanceNumber", "rows": "Rows", "columns": "Columns", "frames": "NumberOfFrames"}
+
+_WHOLE_NUMBERS = frozenset(("number", "rows", "columns", "frames"))
+
+
+def columns_of(ds: DataSet, columns: dict[str, str]) -> dict[str, Any]:
+    """Return the values of `columns` in `ds`, text as Unicode, numbers as SQLite can hold them."""
+    return {
+        column: _number(ds, keyword) if column in _WHOLE_NUMBERS else _text(ds, keyword)
+        for column, keyword in columns.items()
+    }
+
+
+def instance_columns(ds: DataSet) -> dict[str, Any]:
+    """Return the values of `INSTANCE_COLUMNS`; an object without Number of Frames counts as one frame."""
+    values = columns_of(ds, INSTANCE_COLUMNS)
+    values["frames"] = max(values["frames"] or 1, 1)
+    return values
+
+
+def _number(ds: DataSet, keyword: str) -> int | None:
+    value = integer(ds, keyword)
+    return value if value is not None and -(1 << 63) <= value < 1 << 63 else None
+
+
+def _text(ds: DataSet, keyword: str) -> str:
+    value = raw(ds, keyword)
+    if value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii").strip()
+    try:
+        found = decoded(ds, keyword)
+    except Exception:  # an unknown character set must not keep an object out of the index
+        found = text(ds, keyword)
+    return found.encode("utf-8", "replace").decode()
+
+
+def patient_scope(patient: dict[str, Any], study: str) -> str:
+    """Return what tells one patient from another: Patient ID and issuer; without an ID, the study."""
+    # A backslash separates values in DICOM, so that it is in none of them.
+    return f"{patient['patient_id']}\\{patient['issuer']}" if patient["patient_id"] else f"\\{study}"

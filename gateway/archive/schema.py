@@ -1,0 +1,182 @@
+"""The tables of the index, as migrations in the order they were added.
+
+A migration that has been released is never changed; the next one follows it. Each is committed together with its
+record in the table that sqlite-utils keeps for the purpose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import ArchiveError
+
+_SET = "index"
+
+# superseded: 0 for the current version of a SOP Instance UID, else the row's own id, so that the pair is unique.
+# views: bits of `gateway.archive.views`; 0 for every superseded row, so that tallies need look at nothing else.
+_TABLES = (
+    """CREATE TABLE patient (
+        id INTEGER PRIMARY KEY, scope TEXT NOT NULL UNIQUE, patient_id TEXT NOT NULL, issuer TEXT NOT NULL,
+        name TEXT NOT NULL, birth_date TEXT NOT NULL, sex TEXT NOT NULL)""",
+    "CREATE INDEX patient_by_id ON patient(patient_id)",
+    """CREATE TABLE study (
+        id INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, patient INTEGER NOT NULL REFERENCES patient(id),
+        date TEXT NOT NULL, time TEXT NOT NULL, study_id TEXT NOT NULL, accession TEXT NOT NULL,
+        description TEXT NOT NULL, referring TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL)""",
+    "CREATE INDEX study_by_patient ON study(patient)",
+    "CREATE INDEX study_by_accession ON study(accession)",
+    "CREATE INDEX study_by_update ON study(updated_at)",
+    """CREATE TABLE series (
+        id INTEGER PRIMARY KEY, study INTEGER NOT NULL REFERENCES study(id), uid TEXT NOT NULL, number INTEGER,
+        modality TEXT NOT NULL, description TEXT NOT NULL, body_part TEXT NOT NULL, protocol TEXT NOT NULL,
+        date TEXT NOT NULL, time TEXT NOT NULL, UNIQUE (study, uid))""",
+    "CREATE INDEX series_by_uid ON series(uid)",
+    """CREATE TABLE instance (
+        id INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series(id), sop_instance TEXT NOT NULL,
+        sop_class TEXT NOT NULL, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, transfer_syntax TEXT NOT NULL,
+        length INTEGER NOT NULL, dataset_offset INTEGER NOT NULL, digest BLOB NOT NULL, views INTEGER NOT NULL,
+        settled INTEGER NOT NULL, superseded INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL, peer TEXT NOT NULL,
+        called TEXT NOT NULL, convert INTEGER NOT NULL, prior INTEGER NOT NULL, received_at REAL NOT NULL,
+        number INTEGER, rows INTEGER, columns INTEGER, frames INTEGER NOT NULL,
+        UNIQUE (sop_instance, superseded))""",
+    "CREATE INDEX instance_by_series ON instance(series)",
+    "CREATE INDEX instance_unsettled ON instance(series) WHERE settled = 0",
+    """CREATE TABLE reference (
+        sop_instance TEXT NOT NULL, from_instance INTEGER NOT NULL REFERENCES instance(id) ON DELETE CASCADE,
+        PRIMARY KEY (sop_instance, from_instance)) WITHOUT ROWID""",
+    "CREATE INDEX reference_from ON reference(from_instance)",
+)
+
+# What was made of what, kept for ever (REQUIREMENTS G22); `partition` says which durable records the tables contain.
+_DERIVED = (
+    """CREATE TABLE derived (
+        id INTEGER PRIMARY KEY, sop_instance TEXT NOT NULL UNIQUE, sop_class TEXT NOT NULL, series TEXT NOT NULL,
+        study TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL)""",
+    """CREATE TABLE uid_map (
+        source TEXT NOT NULL, digest BLOB NOT NULL, derived INTEGER NOT NULL REFERENCES derived(id),
+        frame INTEGER NOT NULL, PRIMARY KEY (source, digest, derived, frame)) WITHOUT ROWID""",
+    "CREATE INDEX uid_map_by_derived ON uid_map(derived, frame)",
+    "CREATE TABLE partition (name TEXT PRIMARY KEY, study TEXT NOT NULL, applied_at REAL NOT NULL) WITHOUT ROWID",
+)
+
+_WORK = (
+    """CREATE TABLE job (
+        id INTEGER PRIMARY KEY, kind TEXT NOT NULL, study TEXT NOT NULL, destination TEXT NOT NULL,
+        state TEXT NOT NULL, not_before REAL NOT NULL, again REAL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
+        created_at REAL NOT NULL, UNIQUE (kind, study, destination))""",
+    "CREATE INDEX job_due ON job(kind, destination, state, not_before)",
+    "CREATE INDEX job_by_study ON job(study)",
+    """CREATE TABLE decision (
+        study TEXT NOT NULL, destination TEXT NOT NULL, view INTEGER NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (study, destination)) WITHOUT ROWID""",
+    """CREATE TABLE delivery (
+        study TEXT NOT NULL, destination TEXT NOT NULL, sop_instance TEXT NOT NULL, digest BLOB NOT NULL,
+        state TEXT NOT NULL, status INTEGER, reason TEXT NOT NULL, attempts INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (study, destination, sop_instance)) WITHOUT ROWID""",
+)
+
+_BITS = "(SELECT 1 AS bit UNION ALL SELECT 2 UNION ALL SELECT 4)"
+
+
+def _tally(event: str, when: str, row: str, change: str) -> str:
+    """Return the trigger that adds `change` to the tally of each view of an instance's series."""
+    return f"""CREATE TRIGGER instance_{event.split()[0].lower()} AFTER {event} ON instance WHEN {when} BEGIN
+        INSERT INTO series_tally (series, view, instances)
+            SELECT {row}.series, bit, {change} FROM {_BITS} WHERE {change} <> 0
+            ON CONFLICT (series, view) DO UPDATE SET instances = instances + excluded.instances;
+        END"""
+
+
+def _study_tally(event: str, series: str, instances: str) -> str:
+    """Return the trigger that carries a change of a series' tally on to its study's."""
+    return f"""CREATE TRIGGER series_tally_{event.split()[0].lower()} AFTER {event} ON series_tally BEGIN
+        INSERT INTO study_tally (study, view, series, instances)
+            SELECT study, new.view, {series}, {instances} FROM series WHERE id = new.series
+            ON CONFLICT (study, view) DO UPDATE
+            SET series = series + excluded.series, instances = instances + excluded.instances;
+        END"""
+
+
+_TALLIES = (
+    """CREATE TABLE series_tally (
+        series INTEGER NOT NULL, view INTEGER NOT NULL, instances INTEGER NOT NULL,
+        PRIMARY KEY (series, view)) WITHOUT ROWID""",
+    """CREATE TABLE study_tally (
+        study INTEGER NOT NULL, view INTEGER NOT NULL, series INTEGER NOT NULL, instances INTEGER NOT NULL,
+        PRIMARY KEY (study, view)) WITHOUT ROWID""",
+    _tally("INSERT", "new.views <> 0", "new", "((new.views & bit) <> 0)"),
+    _tally("DELETE", "old.views <> 0", "old", "(0 - ((old.views & bit) <> 0))"),
+    _tally("UPDATE OF views", "new.views <> old.views", "new", "(((new.views & bit) <> 0) - ((old.views & bit) <> 0))"),
+    _study_tally("INSERT", "new.instances > 0", "new.instances"),
+    _study_tally("UPDATE OF instances", "(new.instances > 0) - (old.instances > 0)", "new.instances - old.instances"),
+)
+
+MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("0001_entities", _TABLES),
+    ("0002_derived", _DERIVED),
+    ("0003_work", _WORK),
+    ("0004_tallies", _TALLIES),
+)
+
+
+def applied(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of the migrations that a database has had, in order."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone():
+        return []
+    sql = "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id"
+    return [name for (name,) in connection.execute(sql, (_SET,))]
+
+
+def migrate(path: Path, migrations: tuple[tuple[str, tuple[str, ...]], ...] = MIGRATIONS) -> list[str]:
+    """Bring a database up to date and return the names of the migrations that ran.
+
+    Processes that start together take turns. sqlite-utils is only imported when there is something to do: it costs more
+    memory than the rest of the archive.
+
+    Raises
+    ------
+    ArchiveError
+        If the database was made by a later version of the gateway.
+    """
+    with _turn(path), contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        done = applied(connection)
+        unknown = sorted(set(done) - {name for name, _ in migrations})
+        if unknown:
+            raise ArchiveError(
+                path.name, "was made by a later version", found=unknown[-1], remedy="install that version or rebuild"
+            )
+        pending = [name for name, _ in migrations if name not in done]
+        if pending:
+            _apply(connection, migrations)
+        return pending
+
+
+@contextlib.contextmanager
+def _turn(path: Path) -> Any:
+    descriptor = os.open(path.parent / ".migrate.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _apply(connection: sqlite3.Connection, migrations: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    wanted = Migrations(_SET)
+    for name, statements in migrations:
+
+        def run(db: Any, statements: tuple[str, ...] = statements) -> None:
+            for statement in statements:
+                db.execute(statement)
+
+        wanted(name=name)(run)
+    wanted.apply(Database(connection))
