@@ -20,7 +20,7 @@ from gateway.conversion.keys import Key, placed
 from gateway.conversion.plan import Planned
 from gateway.conversion.references import Target, rewritten
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining, same
-from gateway.conversion.top_level import top_level
+from gateway.conversion.top_level import ENHANCED_ONLY, top_level
 from gateway.objects.elements import DataSet, Element, dataset, items, make, sequence, tag_of, text
 from gateway.objects.encode import SEQUENCE_STOP, element_head, encode, encode_item, item_head, sequence_start
 from gateway.objects.part10 import EXPLICIT_LITTLE, Header, PixelData
@@ -108,9 +108,12 @@ class _Builder:
         self.unassigned = {
             key: element
             for key, element in self.shared.items()
-            if not (isinstance(key, int) and key in self.top and same(self.top[key], element))
-            and not (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
+            if not self._at_top(key, element) and not (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
         }
+
+    def _at_top(self, key: Key, element: Element) -> bool:
+        """Tell whether an attribute can be got back from the top level."""
+        return isinstance(key, int) and key not in ENHANCED_ONLY and key in self.top and same(self.top[key], element)
 
     def _identity_elements(self) -> DataSet:
         planned = self.planned

@@ -124,6 +124,18 @@ def _ranks(values: Sequence[float]) -> list[int]:
     return [order[value] for value in values]
 
 
+def _ranks_within(places: Sequence[tuple[int, ...]], values: Sequence[float]) -> list[int]:
+    """Return the rank of every value among those of its place."""
+    by_place: dict[tuple[int, ...], list[tuple[float, int]]] = defaultdict(list)
+    for which, (place, value) in enumerate(zip(places, values, strict=True)):
+        by_place[place].append((value, which))
+    ranks = [0] * len(places)
+    for found in by_place.values():
+        for rank, (_, which) in enumerate(sorted(found), 1):
+            ranks[which] = rank
+    return ranks
+
+
 def _varies_within(places: Sequence[tuple[int, ...]], ranks: Sequence[int]) -> bool:
     """Tell whether an attribute takes the same set of values at every place: then it is a dimension of its own."""
     by_place: dict[tuple[int, ...], set[int]] = defaultdict(set)
@@ -135,17 +147,13 @@ def _varies_within(places: Sequence[tuple[int, ...]], ranks: Sequence[int]) -> b
 def _time_or_number(
     frames: Sequence[Facts], places: Sequence[tuple[int, ...]], time_like: Sequence[Sequence[float]]
 ) -> tuple[Dimension, list[int]]:
-    """Return the temporal position by the first time that orders the frames of each place, else Instance Number."""
+    """Return the temporal position by the first time that orders the frames of each place, else a number."""
     for values in time_like:
         if len(set(zip(places, values, strict=True))) == len(frames):
-            by_place: dict[tuple[int, ...], list[tuple[float, int]]] = defaultdict(list)
-            for which, (place, value) in enumerate(zip(places, values, strict=True)):
-                by_place[place].append((value, which))
-            ranks = [0] * len(frames)
-            for found in by_place.values():
-                for rank, (_, which) in enumerate(sorted(found), 1):
-                    ranks[which] = rank
-            return TIME, ranks
-    # Nothing tells these frames apart but their numbers, or only their order when even those repeat.
+            return TIME, _ranks_within(places, values)
     numbers = [frame.instance_number for frame in frames]
+    if len(set(numbers)) == len(frames) == len(set(places)) * frames[0].temporal_positions:
+        # The scanner says how many time points there are but not which is which: numbers go by time.
+        return TIME, _ranks_within(places, numbers)
+    # Nothing tells these frames apart but their numbers, or only their order when even those repeat.
     return INSTANCE, _ranks(numbers) if len(set(numbers)) == len(frames) else list(range(1, len(frames) + 1))

@@ -18,7 +18,7 @@ from gateway.objects.elements import DataSet, Span, integer, items, numbers, raw
 from gateway.objects.encode import encode
 from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header, PixelData
 from gateway.standard.modules import MODULES
-from gateway.standard.sop_classes import CLASSIC_MODALITIES
+from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
 
 NATIVE = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 
@@ -77,6 +77,8 @@ class Facts:
         Image Orientation and Position (Patient).
     dimensions : tuple of float or None
         Values of `DIMENSIONS`.
+    temporal_positions : int
+        Number of Temporal Positions, 0 if unknown.
     references, other_references : tuple of str
         Targets of plain image references, and of references in any other place.
     conversion_sources : tuple of str
@@ -97,6 +99,7 @@ class Facts:
     orientation: tuple[float, ...]
     position: tuple[float, ...]
     dimensions: tuple[float | None, ...]
+    temporal_positions: int
     transfer_syntax: str
     pixels: PixelData | None
     frame_length: int
@@ -145,6 +148,7 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         orientation=numbers(ds, "ImageOrientationPatient") if image else (),
         position=numbers(ds, "ImagePositionPatient") if image else (),
         dimensions=tuple(_number(ds, keyword) for keyword, _ in DIMENSIONS) if image else (),
+        temporal_positions=integer(ds, "NumberOfTemporalPositions", 0) or 0,
         transfer_syntax=header.transfer_syntax,
         pixels=header.pixels,
         frame_length=_native_length(ds),
@@ -199,6 +203,8 @@ def _conversion_sources(ds: DataSet) -> tuple[str, ...]:
 
 def refusal(header: Header) -> str:
     """Return why an instance cannot become a frame of an enhanced object, empty if it can."""
+    if header.sop_class in ENHANCED_CLASSES:
+        return "enhanced already"
     if header.sop_class not in CLASSIC_MODALITIES:
         return "not a classic CT, MR or PET image"
     for check in _CHECKS:
@@ -247,6 +253,10 @@ def _annotations(header: Header) -> str:
     ):
         if items(header.dataset, keyword):
             return f"it has {what}"
+    if items(header.dataset, "SourceImageSequence") and not (
+        items(header.dataset, "DerivationCodeSequence") or text(header.dataset, "LossyImageCompression") == "01"
+    ):
+        return "it names source images without saying by a code how it was derived"
     if items(header.dataset, "VOILUTSequence") and not text(header.dataset, "WindowCenter"):
         return "it has a VOI lookup table and no window"
     return ""
@@ -300,12 +310,6 @@ def _pixel_bytes(header: Header) -> str:
     return "" if pixels.fragments else "its pixel data have no frame"
 
 
-def _dates(header: Header) -> str:
-    ds = header.dataset
-    dates = ("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")
-    return "" if any(text(ds, keyword) for keyword in dates) else "it has no date at all"
-
-
 _CHECKS: tuple[Callable[[Header], str], ...] = (
     _encoding,
     _kind,
@@ -313,5 +317,4 @@ _CHECKS: tuple[Callable[[Header], str], ...] = (
     _geometry,
     _pixel_description,
     _pixel_bytes,
-    _dates,
 )

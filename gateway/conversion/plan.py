@@ -193,7 +193,7 @@ def _groups(ordered: Sequence[Facts], plan: Plan) -> Iterator[list[Facts]]:
             continue
         reason = fact.reason
         if copies[fact.sop_instance] > 1:
-            reason = "another object with other content has the same SOP Instance UID"
+            reason = "another file has the same SOP Instance UID"
         if fact.sop_instance in plan.targets:
             reason = reason or "a corrected version of an image that was converted already"
         if reason:

@@ -21,6 +21,24 @@ from gateway.objects.elements import (
 from gateway.objects.uids import derived_uid
 from gateway.standard.modules import IOD_MODULES, MODULES
 
+# Attributes whose top-level value belongs to the multi-frame form: a single classic image does not get it back from
+# there, so that the sources' own values are always kept beside it.
+ENHANCED_ONLY = frozenset(
+    tag_of(keyword)
+    for keyword in (
+        "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames",
+        "DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType",
+        "PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique", "QueryRetrieveView",
+        "ContributingEquipmentSequence", "PresentationLUTShape", "ContentQualification",
+        "ReferencedImageEvidenceSequence", "SourceImageEvidenceSequence",
+        "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImageType",
+        "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+    )
+)  # fmt: skip
+
+# Stands where Content Date and Time are required (Type 1) and de-identified sources have no date of any kind.
+NO_DATE, NO_TIME = "19000101", "000000"
+
 FRAME_OF_REFERENCE = tag_of("FrameOfReferenceUID")
 _SERIES_ENTITIES = frozenset(("Series", "Equipment", "Frame of Reference"))
 
@@ -94,8 +112,8 @@ def computed_elements(survey: Survey, identity: Identity, source_series: str) ->
     elements = [
         make("QueryRetrieveView", "ENHANCED"),
         *merged_type(survey).values(),
-        make("ContentDate", survey.content_start[0]),
-        make("ContentTime", survey.content_start[1]),
+        make("ContentDate", survey.content_start[0] or NO_DATE),
+        make("ContentTime", survey.content_start[1] or NO_TIME),
         _contributing_equipment(survey, identity),
     ]
     shared = survey.shared()

@@ -10,23 +10,10 @@ from collections.abc import Iterable
 
 from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key, keyed, placed
-from gateway.conversion.top_level import own_frame_of_reference
+from gateway.conversion.top_level import ENHANCED_ONLY, NO_DATE, own_frame_of_reference
 from gateway.objects.elements import DataSet, Element, dataset, is_empty, items, make, sequence, tag_of, text, texts
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 from gateway.standard.sop_classes import CONVERSIONS, LEGACY_MODALITIES
-
-# Belongs to the multi-frame form only and says nothing about a single classic image.
-_ENHANCED_ONLY = frozenset(
-    tag_of(keyword)
-    for keyword in (
-        "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames",
-        "DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType",
-        "PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique", "QueryRetrieveView",
-        "ContributingEquipmentSequence", "PresentationLUTShape", "ContentQualification",
-        "ReferencedImageEvidenceSequence", "SourceImageEvidenceSequence", "AcquisitionContextSequence",
-        "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImageType", "FrameType",
-    )
-)  # fmt: skip
 
 # Groups that are no plain containers of classic attributes.
 _SPECIAL = frozenset(
@@ -59,7 +46,7 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
         SOP Class and Instance are those of the Conversion Source where there is one; Series is the original one where
         Unassigned has it.
     """
-    found: dict[Key, Element] = {key: element for key, element in keyed(top) if key not in _ENHANCED_ONLY}
+    found: dict[Key, Element] = {key: element for key, element in keyed(top) if key not in ENHANCED_ONLY}
     equipment = top.get(tag_of("ContributingEquipmentSequence"))
     if equipment is not None and isinstance(equipment.value, tuple) and len(equipment.value) > 1:
         found[equipment.tag] = equipment._replace(value=equipment.value[:-1])
@@ -70,6 +57,7 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
             elif tag not in _SPECIAL and isinstance(group.value, tuple) and group.value:
                 found.update(keyed(group.value[0]))
     found.pop(_FRAME_LATERALITY, None)
+    _drop_stand_ins(top, found)
     _image_type(shared, frame, found)
     for groups, keyword in zip((shared, frame), _UNASSIGNED, strict=True):
         for item in items(groups, keyword):
@@ -82,6 +70,15 @@ def _image_type(shared: DataSet, frame: DataSet, found: dict[Key, Element]) -> N
     for keyword in FRAME_TYPE_SEQUENCES.values():
         for item in (*items(shared, keyword), *items(frame, keyword)):
             found[tag_of("ImageType")] = make("ImageType", *texts(item, "FrameType"))
+
+
+def _drop_stand_ins(top: DataSet, found: dict[Key, Element]) -> None:
+    """Leave out what only the enhanced form requires and the sources may not have had."""
+    if text(top, "ContentDate") == NO_DATE:
+        found.pop(tag_of("ContentDate"), None)
+        found.pop(tag_of("ContentTime"), None)
+    if not items(top, "AcquisitionContextSequence"):
+        found.pop(tag_of("AcquisitionContextSequence"), None)
 
 
 def _original_identity(frame: DataSet, found: dict[Key, Element]) -> None:
