@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
 
-    from gateway.archive.index import Archive, InstanceRow
+    from gateway.archive.index import Archive
+    from gateway.archive.rows import InstanceRow
     from gateway.network.policy import NetworkSettings
 
 TOO_MANY_MATCHES = 0xA701
@@ -83,6 +84,8 @@ def serve_move(
         The clock for the pending responses.
     """
     move = _Move(association, request, context, monotonic)
+    # A C-CANCEL that came too late for the request before must not end this one, should it have the same number.
+    association.dimse.cancel_req.clear()
     try:
         view = settings.views.get(move.called, View.RECEIVED)
         rows, destination = _accept(move, archive, settings, view)

@@ -9,10 +9,9 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from gateway.archive.index import InstanceRow
+from gateway.archive.rows import InstanceRow
 from gateway.errors import GatewayError, NetworkError
 from gateway.objects.stream import ByteSource
 from gateway.observe import warning

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pydicom.uid import UID
 
-if TYPE_CHECKING:
-    from gateway.archive.index import InstanceRow
+from gateway.archive.rows import InstanceRow
 
 # Stored syntax: syntaxes it can be sent in besides, best first.
 ALTERNATIVES: dict[str, tuple[str, ...]] = {}

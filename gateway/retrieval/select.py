@@ -15,7 +15,8 @@ from gateway.errors import MismatchError
 from gateway.objects.uids import valid_uid
 
 if TYPE_CHECKING:
-    from gateway.archive.index import Archive, InstanceRow
+    from gateway.archive.index import Archive
+    from gateway.archive.rows import InstanceRow
 
 QUERY_RETRIEVE_LEVEL = 0x00080052
 QUERY_RETRIEVE_VIEW = 0x00080053

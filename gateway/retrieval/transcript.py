@@ -6,10 +6,8 @@ import enum
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from gateway.archive.index import InstanceRow
+from gateway.archive.rows import InstanceRow
 
 SUCCESS = 0x0000
 PENDING = 0xFF00
