@@ -1,4 +1,4 @@
-"""A CT of the chest that nobody was irradiated for: something to see in the demonstration, the same on every machine."""
+"""A CT of the chest nobody was irradiated for: something to see in the demonstration, the same on every machine."""
 
 from __future__ import annotations
 

@@ -1,0 +1,260 @@
+"""What the PACS of the demonstration holds, compared with what was sent - by pydicom alone, not by the box's own code.
+
+Every sent instance must be there exactly once: as itself, byte for byte, or as the one frame of an enhanced object that
+names it as its Conversion Source (PS3.3 C.12.1.1.4), with the same pixel bytes and every element's value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+# Elements that name the object rather than describe the image, or that a conversion may change by the standard: File
+# Meta, SOP Class and Instance (in the Conversion Source), Query/Retrieve View, Contributing Equipment.
+_IDENTITY = frozenset((0x00080016, 0x00080018, 0x00080053, 0x0018A001, 0x00209172, 0x7FE00010))
+_DATA_SET_TRAILING_PADDING = 0xFFFCFFFC
+# References to other images may have been rewritten to what these have become.
+_REFERENCES = frozenset((0x00081140, 0x00082112))
+
+
+@dataclass
+class Received:
+    """One object at the PACS, and what it carries of what was sent.
+
+    Attributes
+    ----------
+    carries : list of str
+        SOP Instance UIDs of the sent instances, in frame order for an enhanced object made of them.
+    """
+
+    path: Path
+    sop_class: str
+    sop_instance: str
+    series: str
+    frames: int
+    digest: str
+    carries: list[str]
+
+    @property
+    def made(self) -> bool:
+        """Whether it was made of others on the way."""
+        return self.carries != [self.sop_instance]
+
+
+@dataclass
+class Findings:
+    """The result of the comparison.
+
+    Attributes
+    ----------
+    received : list of Received
+        Every object at the PACS.
+    problems : list of str
+        What is not as it should be; empty when all is well.
+    frames, elements : int
+        How many frames and elements of enhanced objects were compared with their sources.
+    unchanged : int
+        How many objects arrived with the bytes they were sent with.
+    """
+
+    received: list[Received] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    frames: int = 0
+    elements: int = 0
+    unchanged: int = 0
+
+
+def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Iterator[Findings]:
+    """Compare the files at the PACS with the files that were sent, by SOP Instance UID; yields after each file."""
+    findings = Findings()
+    for path in arrived:
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+            found = _received(path, header)
+            findings.received.append(found)
+            if found.made:
+                _compare_frames(findings, found, header, path, sent)
+            else:
+                _compare_whole(findings, found, path, sent)
+        yield findings
+    _account(findings, sent)
+    yield findings
+
+
+def _received(path: Path, header: Dataset) -> Received:
+    groups = header.get("PerFrameFunctionalGroupsSequence") or []
+    sources = [
+        item.ReferencedSOPInstanceUID
+        for group in groups
+        for item in group.get("ConversionSourceAttributesSequence") or []
+    ]
+    return Received(
+        path=path,
+        sop_class=header.SOPClassUID,
+        sop_instance=header.SOPInstanceUID,
+        series=header.SeriesInstanceUID,
+        frames=int(header.get("NumberOfFrames") or 1),
+        digest=data_set_digest(path),
+        carries=sources or [header.SOPInstanceUID],
+    )
+
+
+def _account(findings: Findings, sent: Mapping[str, Path]) -> None:
+    held = {found.sop_instance for found in findings.received}
+    # A received enhanced twin was sent as well: it is there as itself, its sources are there in it.
+    counts = Counter(uid for found in findings.received for uid in {found.sop_instance, *found.carries})
+    for uid in sent:
+        if counts[uid] == 0:
+            findings.problems.append(f"{uid}: was sent and is not at the PACS")
+        elif counts[uid] > 1:
+            findings.problems.append(f"{uid}: is {counts[uid]} times at the PACS")
+    for found in findings.received:
+        strangers = [uid for uid in found.carries if uid not in sent]
+        if strangers:
+            findings.problems.append(f"{found.sop_instance}: carries {strangers[0]}, which was not sent")
+    if len(held) != len(findings.received):
+        findings.problems.append("a SOP Instance UID came to the PACS more than once")
+
+
+def _compare_whole(findings: Findings, found: Received, path: Path, sent: Mapping[str, Path]) -> None:
+    source = sent.get(found.sop_instance)
+    if source is None:
+        return
+    if data_set_digest(source) == found.digest:
+        findings.unchanged += 1
+    elif pydicom.dcmread(source, force=True) == pydicom.dcmread(path):
+        findings.unchanged += 1  # the same elements; the PACS took another transfer syntax only
+    else:
+        findings.problems.append(f"{found.sop_instance}: arrived with other content than it was sent with")
+
+
+def _compare_frames(findings: Findings, found: Received, header: Dataset, path: Path, sent: Mapping[str, Path]) -> None:
+    shared = _flat(header.SharedFunctionalGroupsSequence[0])
+    top = {_key(header, element): [element] for element in header}
+    frames = frames_of(path)
+    for number, uid in enumerate(found.carries, 1):
+        pixels = next(frames, None)
+        source = sent.get(uid)
+        if source is None:
+            continue
+        if pixels is None or pixels != next(frames_of(source), None):
+            findings.problems.append(f"{found.sop_instance} frame {number}: other pixels than {source.name}")
+        findings.frames += 1
+        group = _flat(header.PerFrameFunctionalGroupsSequence[number - 1])
+        original = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+        for element in original:
+            key = _key(original, element)
+            if not _compared(element):
+                continue
+            findings.elements += 1
+            held = [*group.get(key, ()), *shared.get(key, ()), *top.get(key, ())]
+            if not any(_same(element, other) for other in held):
+                findings.problems.append(f"{found.sop_instance} frame {number}: {element.tag} of {source.name} is lost")
+    if next(frames, None) is not None:
+        findings.problems.append(f"{found.sop_instance}: has more frames than sources")
+
+
+def _compared(element: Any) -> bool:
+    return not (
+        element.tag in _IDENTITY
+        or element.tag in _REFERENCES
+        or element.tag == _DATA_SET_TRAILING_PADDING
+        or element.tag.element == 0  # group length
+        or element.tag.is_private_creator
+        or element.is_empty
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one.value == other.value:
+        return True
+    # An element of unknown VR in one and of known VR in the other is the same when its bytes are.
+    values = (one.value, other.value)
+    return all(isinstance(value, bytes) for value in values) and len({value.rstrip(b"\0 ") for value in values}) == 1
+
+
+def _key(where: Dataset, element: Any) -> tuple[Any, ...]:
+    """Return what identifies an element: private ones by creator, because their block may move (PS3.5 7.8)."""
+    tag = element.tag
+    if tag.is_private and not tag.is_private_creator:
+        return tag.group, element.private_creator or "", tag.element & 0xFF
+    return (0x00080008,) if tag == 0x00089007 else (tag,)  # Frame Type is what Image Type becomes
+
+
+def _flat(groups: Dataset) -> dict[tuple[Any, ...], list[Any]]:
+    """Return the elements of functional groups by key; a group is a sequence of one item that holds them."""
+    found: dict[tuple[Any, ...], list[Any]] = {}
+    for group in groups:
+        found.setdefault((group.tag,), []).append(group)
+        for item in group.value if group.VR == "SQ" else ():
+            for element in item:
+                found.setdefault(_key(item, element), []).append(element)
+    return found
+
+
+def data_set_digest(path: Path) -> str:
+    """Return blake2b-128 of the data set bytes of a file, the file meta information left out."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        file.seek(_data_set_offset(path))
+        while chunk := file.read(1 << 18):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _data_set_offset(path: Path) -> int:
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return 0
+        pydicom.filereader._read_file_meta_info(file)
+        return file.tell()
+
+
+def frames_of(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of each frame as they are encoded, one at a time; native big endian words turned round."""
+    with path.open("rb") as file:
+        header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        syntax = UID(getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID", "1.2.840.10008.1.2"))
+        count = int(header.get("NumberOfFrames") or 1)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            yield from _native(pydicom.dcmread(path).PixelData, header, count)
+            return
+        start = file.read(12)
+        if len(start) < 12:
+            return
+        if syntax.is_encapsulated:
+            yield from generate_frames(file, number_of_frames=count)
+            return
+        if syntax.is_implicit_VR:
+            file.seek(-4, 1)
+        length = frame_length(header)
+        for _ in range(count):
+            data = file.read(length)
+            yield _turned(data, header) if not syntax.is_little_endian else data
+
+
+def frame_length(header: Dataset) -> int:
+    """Return the bytes of one native frame."""
+    pixels = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
+    return (pixels * int(header.BitsAllocated) + 7) // 8
+
+
+def _native(data: bytes, header: Dataset, count: int) -> Iterator[bytes]:
+    length = frame_length(header)
+    yield from (data[n * length : (n + 1) * length] for n in range(count))
+
+
+def _turned(data: bytes, header: Dataset) -> bytes:
+    import numpy as np
+
+    width = int(header.BitsAllocated) // 8
+    return data if width < 2 else np.frombuffer(data, f">u{width}").astype(f"<u{width}").tobytes()
