@@ -21,12 +21,13 @@ from gateway.conversion.plan import Planned
 from gateway.conversion.references import Target, rewritten
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining, same
 from gateway.conversion.top_level import ENHANCED_ONLY, top_level
-from gateway.objects.elements import DataSet, Element, dataset, items, make, sequence, tag_of, text
+from gateway.objects.elements import DataSet, Element, dataset, integer, items, make, sequence, tag_of, text
 from gateway.objects.encode import SEQUENCE_STOP, element_head, encode, encode_item, item_head, sequence_start
 from gateway.objects.part10 import EXPLICIT_LITTLE, Header, PixelData
 from gateway.objects.recipe import Recipe, RecipeWriter, Segment
 from gateway.objects.uids import derived_uid
 
+BITS_ALLOCATED = tag_of("BitsAllocated")
 PIXEL_DATA = tag_of("PixelData")
 SHARED_GROUPS = tag_of("SharedFunctionalGroupsSequence")
 PER_FRAME_GROUPS = tag_of("PerFrameFunctionalGroupsSequence")
@@ -227,7 +228,8 @@ def _pixel_segments(planned: Planned, writer: RecipeWriter) -> list[Segment]:
     frames = planned.frames
     if frames[0].transfer_syntax in NATIVE:
         length = sum(fact.frame_length for fact in frames)
-        vr = "OB" if frames[0].pixels and frames[0].pixels.vr == "OB" else "OW"
+        bits = integer({BITS_ALLOCATED: planned.survey.values[BITS_ALLOCATED]}, BITS_ALLOCATED)
+        vr = "OB" if bits == 8 else "OW"
         writer.write(element_head(PIXEL_DATA, vr, length + length % 2))
         segments: list[Segment] = [("f", n, _pixels(fact).offset, fact.frame_length) for n, fact in enumerate(frames)]
         return [*segments, ("b", "00")] if length % 2 else segments

@@ -43,6 +43,7 @@ RESCALE = ("RescaleIntercept", "RescaleSlope", "RescaleType")
 
 REFERENCED_IMAGE = tag_of("ReferencedImageSequence")
 SOURCE_IMAGE = tag_of("SourceImageSequence")
+REAL_WORLD_VALUES = tag_of("RealWorldValueMappingSequence")
 DERIVATION_IMAGE = tag_of("DerivationImageSequence")
 
 # Purposes of references that do not state one: General Image calls them "significantly related, e.g. post-localizer
@@ -76,6 +77,9 @@ def frame_groups(ds: DataSet, modality: str) -> tuple[Groups, set[int]]:
     _pixel_value_transformation(ds, modality, groups, consumed)
     _frame_anatomy(ds, groups, consumed)
     _put(groups, FRAME_TYPE_SEQUENCES[modality], frame_type(ds))
+    if modality != "CT" and items(ds, REAL_WORLD_VALUES):
+        groups[REAL_WORLD_VALUES] = ds[REAL_WORLD_VALUES]  # C.7.6.16.2.11
+        consumed.add(REAL_WORLD_VALUES)
     _references(ds, groups, consumed)
     return groups, consumed
 
@@ -157,12 +161,12 @@ def _frame_anatomy(ds: DataSet, groups: Groups, consumed: set[int]) -> None:
 def frame_type(ds: DataSet) -> DataSet:
     """Return the item of CT Image Frame Type, MR Image Frame Type or PET Frame Type (C.8.16.1, C.8.16.2).
 
-    Values 1 to 3 of Frame Type are those of Image Type; value 4 is NONE for an original image, a standard term of
+    Values 1 and 3 of Frame Type are those of Image Type, value 2 can only be PRIMARY; value 4 is NONE for an original
+    image, a standard term of
     derived contrast if the image has one, else empty, which only legacy converted objects may do.
     """
     kind = [value.upper() for value in texts(ds, "ImageType")]
     first = kind[0] if kind and kind[0] in ("ORIGINAL", "DERIVED") else "DERIVED"
-    second = kind[1] if len(kind) > 1 and kind[1] else "PRIMARY"
     third = kind[2] if len(kind) > 2 and kind[2] else "VOLUME"
     contrast = "NONE"
     if first == "DERIVED":
@@ -170,7 +174,7 @@ def frame_type(ds: DataSet) -> DataSet:
     properties, technique = _volume(first, kind)
     color = "TRUE_COLOR" if text(ds, "PhotometricInterpretation") == "RGB" else "MONOCHROME"
     return dataset(
-        make("FrameType", first, second, third, contrast),
+        make("FrameType", first, "PRIMARY", third, contrast),
         make("PixelPresentation", color),
         make("VolumetricProperties", properties),
         make("VolumeBasedCalculationTechnique", technique),
@@ -185,7 +189,7 @@ def _volume(first: str, kind: list[str]) -> tuple[str, str]:
     for term, properties, technique in VOLUMETRIC_TERMS:
         if term in words:
             return properties, technique
-    return "MIXED", "MIXED"
+    return "VOLUME", "MIXED"
 
 
 def _references(ds: DataSet, groups: Groups, consumed: set[int]) -> None:

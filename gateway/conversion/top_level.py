@@ -155,6 +155,8 @@ def top_level(survey: Survey, identity: Identity, source_series: str) -> DataSet
     found = copied_elements(survey)
     if tag_of("FrameAnatomySequence") in survey.groups:
         found.pop(tag_of("Laterality"), None)  # Frame Laterality says it (C.7.3.1)
+    else:
+        found.setdefault(tag_of("Laterality"), make("Laterality"))
     found.pop(REQUEST_ATTRIBUTES, None)
     found.update(computed_elements(survey, identity, source_series))
     for tag in ("ComplexImageComponent", "AcquisitionContrast"):

@@ -20,9 +20,12 @@ _SPECIAL = frozenset(
     tag_of(keyword)
     for keyword in (
         "FrameContentSequence", "ConversionSourceAttributesSequence", "UnassignedSharedConvertedAttributesSequence",
-        "UnassignedPerFrameConvertedAttributesSequence", "ReferencedImageSequence", *FRAME_TYPE_SEQUENCES.values(),
+        "UnassignedPerFrameConvertedAttributesSequence", *FRAME_TYPE_SEQUENCES.values(),
     )
 )  # fmt: skip
+
+# Groups whose sequence is that of the classic image.
+_SAME_IN_CLASSIC = frozenset((tag_of("ReferencedImageSequence"), tag_of("RealWorldValueMappingSequence")))
 
 _UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
 
@@ -52,7 +55,7 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
         found[equipment.tag] = equipment._replace(value=equipment.value[:-1])
     for groups in (shared, frame):
         for tag, group in groups.items():
-            if tag == tag_of("ReferencedImageSequence"):
+            if tag in _SAME_IN_CLASSIC:
                 found[tag] = group
             elif tag not in _SPECIAL and isinstance(group.value, tuple) and group.value:
                 found.update(keyed(group.value[0]))

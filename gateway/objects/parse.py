@@ -100,7 +100,7 @@ def _parse(
             return position + 8
         if stop and tag in PIXEL_TAGS:
             return position
-        vr, length, position = _element_head(buffer, position, end, tag, syntax, elements)
+        vr, length, position = element_head_at(buffer, position, end, tag, syntax, elements)
         if length != UNDEFINED and position + length > end:
             raise ObjectError(
                 tag_text(tag), "the data set is truncated", found=f"{end - position} bytes", expected=f"{length} bytes"
@@ -116,7 +116,7 @@ def _parse(
     return position
 
 
-def _element_head(
+def element_head_at(
     buffer: bytes | mmap.mmap, position: int, end: int, tag: int, syntax: Syntax, elements: DataSet
 ) -> tuple[str, int, int]:
     """Return VR, length and offset of the value of the element at `position`."""
