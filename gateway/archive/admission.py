@@ -65,6 +65,7 @@ def admit(archive: Archive, name: str, header: Header, origin: Origin) -> Admiss
 
 def place(archive: Archive, name: str, header: Header, origin: Origin) -> Admission:
     """Index one committed file."""
+    header.path = archive.files.intake_path(name)
     while True:
         verdict = _judge(archive, name, header)
         with archive.database.transaction() as connection:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gateway.archive.database import Database
 from gateway.archive.files import Files, key_of, write_durable
 from gateway.archive.rows import InstanceRow
-from gateway.archive.views import View, name_of, view_named
+from gateway.archive.views import NO_VIEW, View, name_of, view_named
 from gateway.clock import Clock
 from gateway.errors import ArchiveError
 
@@ -76,7 +76,7 @@ class Custody:
         path = self._files.record_path(_record_name(study, destination))
         try:
             record = json.loads(path.read_bytes())
-            return Decision(study, destination, view_named(record["view"]), record["reason"], record["at"])
+            return Decision(study, destination, _views(record["view"]), record["reason"], record["at"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError) as error:
@@ -85,20 +85,25 @@ class Custody:
     def decide(self, study: str, destination: str, view: View, reason: str = "") -> Decision:
         """Decide once: write the durable record, then the row. What was decided before stays and is returned.
 
+        A decision for several views at once is an open one, for a study that looks the same in all of them; it may be
+        narrowed later.
+
         Raises
         ------
         ResourceError
             If the record cannot be written; nothing is decided then.
         """
         known = self.decision(study, destination)
-        decision = known or Decision(study, destination, view, reason, self._clock.now())
-        if known is None:
+        decision = Decision(study, destination, view, reason, self._clock.now())
+        if known is not None and (known.view in _SINGLE or known.view == view):
+            decision = known
+        else:
             record = {**decision._asdict(), "view": name_of(view)}
             path = self._files.record_path(_record_name(study, destination))
             write_durable(path, json.dumps(record, indent=1).encode())
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO decision (study, destination, view, reason, at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO decision (study, destination, view, reason, at) VALUES (?, ?, ?, ?, ?)",
                 (study, destination, int(decision.view), decision.reason, decision.at),
             )
         return decision
@@ -166,6 +171,17 @@ class Custody:
             WHERE study = ? AND destination = ? ORDER BY sop_instance"""
         found = (Delivery._make(row) for row in self._database.rows(sql, (study, destination)))
         return [delivery._replace(digest=delivery.digest.hex()) for delivery in found]  # type: ignore[attr-defined]
+
+
+_SINGLE = frozenset((View.RECEIVED, View.CLASSIC, View.ENHANCED))
+
+
+def _views(names: str) -> View:
+    """Return the view, or views joined by ``|``, that a record names."""
+    views = NO_VIEW
+    for name in names.split("|"):
+        views |= view_named(name)
+    return views
 
 
 def _record_name(study: str, destination: str) -> str:

@@ -16,8 +16,10 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from gateway.errors import ArchiveError, ResourceError
+from gateway.objects.stream import CHUNK, read_range
 from gateway.observe import fault
 
 _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\Z")
@@ -294,6 +296,35 @@ class Files:
             for path in folder.glob(".*.tmp"):
                 removed += _remove_if_dead(path)
         return removed
+
+
+class ReceivedSource:
+    """The data set of a received file as a `ByteSource`, wherever the file is when it is read."""
+
+    def __init__(self, files: Files, name: str, offset: int, length: int) -> None:
+        self._files = files
+        self._name = name
+        self._offset = offset
+        self.length = length
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most `size`.
+
+        Raises
+        ------
+        ArchiveError
+            If the file is gone.
+        OSError
+            If it has become shorter.
+        """
+        with self._open() as file:
+            yield from read_range(file, self._offset, self.length, size, self._name)
+
+    def _open(self) -> BinaryIO:
+        try:
+            return open(self._files.locate(self._name), "rb", buffering=0)
+        except FileNotFoundError:  # moved after it was located; it moves only once
+            return open(self._files.locate(self._name), "rb", buffering=0)
 
 
 def _checked(name: str, pattern: re.Pattern[str]) -> str:

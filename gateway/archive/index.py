@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.archive import admission, partitions, recovery
 from gateway.archive.custody import Custody
 from gateway.archive.database import Database
-from gateway.archive.files import Files
+from gateway.archive.files import Files, ReceivedSource
 from gateway.archive.jobs import Jobs
 from gateway.archive.recovery import RecoveryReport
 from gateway.archive.rows import COLUMNS, DERIVED, ORDER, Admission, DerivedRow, InstanceRow, Settlement, instance_row
@@ -17,7 +17,7 @@ from gateway.archive.views import View
 from gateway.clock import Clock
 from gateway.objects.part10 import Header
 from gateway.objects.recipe import Recipe
-from gateway.objects.stream import ByteSource, FileSource
+from gateway.objects.stream import ByteSource
 
 __all__ = ["Admission", "Archive", "DerivedRow", "InstanceRow", "RecoveryReport", "Settlement"]
 
@@ -205,7 +205,8 @@ class Archive:
         """
         if row.kind == DERIVED:
             return Recipe.load(self.files.recipe_path(row.name)).source(self.files.locate)
-        return FileSource(self.files.locate(row.name), row.dataset_offset, row.length)
+        self.files.locate(row.name)  # gone now is gone: better said before an association is opened
+        return ReceivedSource(self.files, row.name, row.dataset_offset, row.length)
 
     # Conversion
 

@@ -35,8 +35,8 @@ def view_named(name: str) -> View:
 
 
 def name_of(view: View | int) -> str:
-    """Return the name the configuration has for a single view."""
-    return (View(view).name or "none").lower()
+    """Return the name the configuration has for a view; several are joined by ``|``."""
+    return "|".join(one.name or "" for one in View if one & view).lower() or "none"
 
 
 def fresh_views(sop_class: str) -> View:
