@@ -138,8 +138,10 @@ def _same_pixels(one: Header, first: PixelData, other: Header, second: PixelData
             FileSource(one.path, first.offset, first.length), FileSource(other.path, second.offset, second.length)
         )
     if stored and first.fragments and second.fragments and one.transfer_syntax == other.transfer_syntax:
-        pairs = zip_longest(first.fragments, second.fragments, fillvalue=(0, 0))
-        if all(_same_bytes(FileSource(one.path, *a), FileSource(other.path, *b)) for a, b in pairs):
+        pairs = zip(first.fragments, second.fragments, strict=False)
+        if len(first.fragments) == len(second.fragments) and all(
+            _same_bytes(FileSource(one.path, *a), FileSource(other.path, *b)) for a, b in pairs
+        ):
             return True
     return _same_decoded(one, other)
 

@@ -1,0 +1,192 @@
+"""How it stands with each study: what came in, what became of it, and what each destination has.
+
+Reads the index only, so that another process can ask while the gateway runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.archive.custody import DELIVERED, FAILED, PENDING, REFUSED
+from gateway.archive.jobs import CONVERT, DELIVER, HELD, Job
+from gateway.archive.views import View, name_of
+
+if TYPE_CHECKING:
+    from gateway.archive.index import Archive
+
+_STUDIES = """SELECT t.id, t.uid, p.patient_id, p.issuer, p.name, t.accession, t.date, t.description, t.updated_at
+    FROM study t JOIN patient p ON p.id = t.patient"""
+
+_SERIES = """SELECT s.id, s.uid, s.number, s.modality, s.description, count(*), sum(i.settled = 0)
+    FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0
+    WHERE s.study = ? GROUP BY s.id ORDER BY s.number, s.uid"""
+
+# What the current instances of a series are part of now.
+_ENHANCED = """SELECT s.id, d.sop_instance, d.sop_class, count(*)
+    FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0 AND i.settled
+    JOIN uid_map m ON m.source = i.sop_instance AND m.digest = i.digest
+    JOIN derived d ON d.id = m.derived
+    JOIN instance e ON e.sop_instance = d.sop_instance AND e.superseded = 0 AND e.views <> 0
+    WHERE s.study = ? GROUP BY s.id, d.id ORDER BY s.id, d.id"""
+
+_UNCHANGED = f"""SELECT s.id, i.reason, count(*)
+    FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0 AND i.settled
+    WHERE s.study = ? AND i.views & {int(View.ENHANCED)} GROUP BY s.id, i.reason ORDER BY s.id, i.reason"""
+
+_DELIVERIES = """SELECT destination, state, count(*), max(CASE WHEN state <> 'delivered' THEN reason END)
+    FROM delivery WHERE study = ? GROUP BY destination, state"""
+
+
+def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) -> dict[str, Any]:
+    """Return the state of the box.
+
+    Parameters
+    ----------
+    archive : Archive
+        May be open for reading only.
+    study : str, optional
+        Study Instance UID or Accession Number; without, the studies that changed last.
+    limit : int
+        The most studies to describe.
+
+    Returns
+    -------
+    dict
+        ``idle`` (nothing is pending: held work waits for somebody, not for the box), ``waiting``, ``running``, ``held``
+        (numbers of jobs), ``intake`` (files not yet covered by a checkpoint) and ``studies``.
+    """
+    counts = dict(archive.database.rows("SELECT state, count(*) FROM job GROUP BY state"))
+    unsettled = archive.database.row("SELECT 1 FROM instance WHERE settled = 0 LIMIT 1")
+    return {
+        "idle": not unsettled and not counts.get("waiting") and not counts.get("running"),
+        "waiting": counts.get("waiting", 0),
+        "running": counts.get("running", 0),
+        "held": counts.get(HELD, 0),
+        "intake": len(archive.files.waiting()),
+        "studies": study_status(archive, study, limit=limit),
+    }
+
+
+def study_status(archive: Archive, study: str | None = None, *, limit: int = 100) -> list[dict[str, Any]]:
+    """Return the state of studies, the one that changed last first.
+
+    Parameters
+    ----------
+    archive : Archive
+        May be open for reading only.
+    study : str, optional
+        Study Instance UID or Accession Number.
+    limit : int
+        The most studies to describe.
+    """
+    if study is None:
+        found = archive.database.rows(f"{_STUDIES} ORDER BY t.updated_at DESC LIMIT ?", (limit,))
+    else:
+        found = archive.database.rows(f"{_STUDIES} WHERE t.uid = ?1 OR t.accession = ?1 LIMIT ?2", (study, limit))
+    return [_study(archive, row) for row in found]
+
+
+def _study(archive: Archive, row: tuple) -> dict[str, Any]:
+    key, uid, patient_id, issuer, name, accession, date, description, updated_at = row
+    series = _series(archive, key)
+    jobs = archive.jobs.listing(uid)
+    conversion = next((_job(job) for job in jobs if job.kind == CONVERT), None)
+    pending = sum(one["pending"] for one in series)
+    tallies = archive.database.rows("SELECT view, series, instances FROM study_tally WHERE study = ?", (key,))
+    return {
+        "study": uid,
+        "patient": {"id": patient_id, "issuer": issuer, "name": name},
+        "accession": accession,
+        "date": date,
+        "description": description,
+        "updated_at": updated_at,
+        "received": {"series": len(series), "instances": sum(one["instances"] for one in series)},
+        "views": {name_of(view): {"series": count, "instances": held} for view, count, held in tallies},
+        "settled": sum(one["instances"] for one in series) - pending,
+        "pending": pending,
+        "conversion": conversion,
+        "series": series,
+        "destinations": _destinations(archive, uid, jobs),
+        "idle": not pending and not any(job.state != HELD for job in jobs),
+    }
+
+
+def _series(archive: Archive, study: int) -> list[dict[str, Any]]:
+    """Return what each received series has become, in words and as data."""
+    became: dict[int, list[dict[str, Any]]] = {}
+    for series, uid, sop_class, frames in archive.database.rows(_ENHANCED, (study,)):
+        text = f"enhanced {frames} frames as {uid}"
+        became.setdefault(series, []).append(
+            {"text": text, "sop_instance": uid, "sop_class": sop_class, "frames": frames}
+        )
+    for series, reason, count in archive.database.rows(_UNCHANGED, (study,)):
+        text = f"unchanged: {reason or 'nothing to convert'}"
+        became.setdefault(series, []).append({"text": text, "reason": reason, "instances": count})
+    return [
+        {
+            "series": uid,
+            "number": number,
+            "modality": modality,
+            "description": description,
+            "instances": instances,
+            "pending": pending,
+            "became": became.get(key, []),
+        }
+        for key, uid, number, modality, description, instances, pending in archive.database.rows(_SERIES, (study,))
+    ]
+
+
+def _destinations(archive: Archive, study: str, jobs: list[Job]) -> list[dict[str, Any]]:
+    """Return how it stands at each destination that the study goes to."""
+    counts: dict[str, dict[str, tuple[int, str | None]]] = {}
+    for destination, state, count, reason in archive.database.rows(_DELIVERIES, (study,)):
+        counts.setdefault(destination, {})[state] = (count, reason)
+    decisions = {one.destination: one for one in archive.custody.decisions(study)}
+    waiting = {job.destination: job for job in jobs if job.kind == DELIVER}
+    return [
+        _destination(archive, study, name, counts.get(name, {}), decisions.get(name), waiting.get(name))
+        for name in sorted(counts.keys() | decisions.keys() | waiting.keys())
+    ]
+
+
+def _destination(
+    archive: Archive,
+    study: str,
+    name: str,
+    counts: dict[str, tuple[int, str | None]],
+    decision: Any,
+    job: Job | None,
+) -> dict[str, Any]:
+    known = {state: counts.get(state, (0, None))[0] for state in (DELIVERED, PENDING, REFUSED, FAILED)}
+    reasons = [reason for state, (_, reason) in counts.items() if state != DELIVERED and reason]
+    outstanding = sum(known.values()) - known[DELIVERED]
+    if decision is not None:
+        rows = archive.study_instances(study, _form(decision.view))
+        outstanding = len(archive.custody.outstanding(study, name, [row for row in rows if row.settled]))
+    return {
+        "destination": name,
+        "state": job.state if job else "incomplete" if outstanding else "done",
+        "form": name_of(decision.view) if decision is not None else None,
+        "form_reason": decision.reason if decision is not None else "",
+        "delivered": known[DELIVERED],
+        "outstanding": outstanding,
+        "refused": known[REFUSED],
+        "failed": known[FAILED],
+        "attempts": job.attempts if job else 0,
+        "next_attempt": job.not_before if job and job.state == "waiting" else None,
+        "reason": (job.reason if job else "") or (reasons[0] if reasons else ""),
+    }
+
+
+def _form(view: View) -> View:
+    """Return one of the views that an open decision leaves, which are the same then."""
+    return View.ENHANCED if view & View.ENHANCED else view
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "state": job.state,
+        "next_attempt": job.not_before if job.state == "waiting" else None,
+        "attempts": job.attempts,
+        "reason": job.reason,
+    }
