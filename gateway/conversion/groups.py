@@ -162,8 +162,7 @@ def frame_type(ds: DataSet) -> DataSet:
     """Return the item of CT Image Frame Type, MR Image Frame Type or PET Frame Type (C.8.16.1, C.8.16.2).
 
     Values 1 and 3 of Frame Type are those of Image Type, value 2 can only be PRIMARY; value 4 is NONE for an original
-    image, a standard term of
-    derived contrast if the image has one, else empty, which only legacy converted objects may do.
+    image, a standard term of derived contrast if the image has one, else empty, as only legacy converted objects may.
     """
     kind = [value.upper() for value in texts(ds, "ImageType")]
     first = kind[0] if kind and kind[0] in ("ORIGINAL", "DERIVED") else "DERIVED"

@@ -1,7 +1,7 @@
 """The same data set with explicit or implicit VR: headers are written anew, pixel data are passed on (PS3.5 annex A).
 
-For peers that take only one of the two little endian syntaxes. The work is done on bytes, element by element: no tree of
-the header of a long object is ever held.
+For peers that take only one of the two little endian syntaxes. The work is done on bytes, element by element: no tree
+of the header of a long object is ever held.
 """
 
 from __future__ import annotations
@@ -57,28 +57,40 @@ def reencode(source: ByteSource, from_syntax: str, to_syntax: str) -> ByteSource
 
 
 class _Reencoded:
-    """A header in memory and the rest of another source."""
+    """A header in memory, the pixel data of another source, and what follows those in memory again."""
 
     def __init__(self, source: ByteSource, recoder: _Recoder) -> None:
         self._source = source
-        self._header, self._skip = _recoded_header(source, recoder)
-        self.length = len(self._header) + source.length - self._skip
+        self._header, self._begin, self._end = _recoded_header(source, recoder)
+        self._tail = bytearray()
+        if self._end < source.length:
+            rest = b"".join(_between(source.chunks(), self._end, source.length))
+            recoder.recode(rest, 0, len(rest), self._tail, {})
+        self.length = len(self._header) + self._end - self._begin + len(self._tail)
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """Yield the bytes in pieces of at most `size`."""
         for start in range(0, len(self._header), size):
             yield bytes(self._header[start : start + size])
-        skip = self._skip
-        for chunk in self._source.chunks(size):
-            if skip >= len(chunk):
-                skip -= len(chunk)
-                continue
-            yield chunk[skip:] if skip else chunk
-            skip = 0
+        yield from _between(self._source.chunks(size), self._begin, self._end)
+        if self._tail:
+            yield bytes(self._tail)
 
 
-def _recoded_header(source: ByteSource, recoder: _Recoder) -> tuple[bytearray, int]:
-    """Return the new header, pixel data head included, and how many bytes of the source it stands for."""
+def _between(chunks: Iterator[bytes], begin: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of `chunks` from offset `begin` to `end`."""
+    position = 0
+    for chunk in chunks:
+        piece = chunk[max(begin - position, 0) : max(end - position, 0)]
+        position += len(chunk)
+        if piece:
+            yield piece
+        if position >= end:
+            return
+
+
+def _recoded_header(source: ByteSource, recoder: _Recoder) -> tuple[bytearray, int, int]:
+    """Return the new header, pixel data head included, and where the pixel data begin and end in the source."""
     buffer = bytearray()
     wanted = CHUNK
     for chunk in source.chunks():
@@ -87,15 +99,17 @@ def _recoded_header(source: ByteSource, recoder: _Recoder) -> tuple[bytearray, i
             continue
         out = bytearray()
         try:
-            position, at_pixels = recoder.recode(bytes(buffer), 0, len(buffer), out, {})
+            position, length = recoder.recode(bytes(buffer), 0, len(buffer), out, {})
         except ObjectError:
             # The header may go on behind what was read so far.
             if len(buffer) >= source.length or len(buffer) > LONGEST_HEADER:
                 raise
             wanted = 2 * len(buffer)
             continue
-        if at_pixels or len(buffer) >= source.length:
-            return out, position
+        if length > source.length - position:
+            raise ObjectError("pixel data", "are encapsulated or truncated", found=f"length {length}")
+        if length >= 0 or len(buffer) >= source.length:
+            return out, position, position + max(length, 0)
         wanted = 2 * len(buffer)
     raise ObjectError("data set", "ends before its header does")
 
@@ -107,19 +121,19 @@ class _Recoder:
         self.syntax = Syntax(implicit=from_implicit)
         self.to_implicit = not from_implicit
 
-    def recode(self, buffer: bytes, position: int, end: int, out: bytearray, seen: DataSet) -> tuple[int, bool]:
-        """Append the elements up to `end`; return where it stopped and whether pixel data begin there."""
+    def recode(self, buffer: bytes, position: int, end: int, out: bytearray, seen: DataSet) -> tuple[int, int]:
+        """Append the elements up to `end`; return where it stopped and the length of pixel data there, else -1."""
         while position < end:
             if end - position < 8:
                 raise ObjectError("data set", "is truncated")
             group, number = self.syntax.tag(buffer, position)
             tag = group << 16 | number
             if tag == ITEM_END:
-                return position + 8, False
+                return position + 8, -1
             vr, length, position = element_head_at(buffer, position, end, tag, self.syntax, seen)
             if tag in PIXEL_TAGS and not seen.get(-1):
                 out += element_head(tag, vr if vr != "UN" else "OW", length, implicit=self.to_implicit)
-                return position, True
+                return position, length
             if number == 0:
                 position += length
                 continue
@@ -136,7 +150,7 @@ class _Recoder:
             out += element_head(tag, vr, length, implicit=self.to_implicit)
             out += value
             position += length
-        return position, False
+        return position, -1
 
     def _items(self, buffer: bytes, position: int, end: int, length: int, vr: str, out: bytearray) -> int:
         """Append the items of a sequence and return the offset behind it."""
