@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.archive.rows import InstanceRow
@@ -183,19 +183,21 @@ class _Sending:
     priority: int
     cancelled: Callable[[], bool]
     watch: Callable[[], None] | None
+    _waiting: deque[int] = field(default_factory=deque)
+    _moved: set[int] = field(default_factory=set)
 
     def group(self, proposal: list[Offer], indexes: list[int]) -> bool:
         """Send the rows of one proposal; False when nothing more shall be sent."""
-        waiting = deque(indexes)
+        self._waiting.extend(indexes)
         # More than one turn only after a file of ours that could not be read to its end has cost an association.
-        while waiting and not self._over():
+        while self._waiting and not self._over():
             try:
                 association = self.outbound.connect(self.destination, proposal, watch=self.watch)
             except NetworkError as error:
                 self.transcript.broke_off(error.problem)
                 break
             try:
-                while waiting and not self._over() and self._row(association, waiting.popleft()):
+                while self._waiting and not self._over() and self._row(association, self._waiting.popleft()):
                     pass
             except BaseException:
                 association.abort()
@@ -229,8 +231,13 @@ class _Sending:
             self.transcript.broke_off(error.problem, in_flight=index)
             return False
         except (OSError, GatewayError) as error:
-            warning("retrieval.unreadable", instance=row.sop_instance, reason=error)
             association.abort()
+            if isinstance(error, FileNotFoundError) and index not in self._moved:
+                # Files leave the intake folder while they are looked for; the second look finds them.
+                self._moved.add(index)
+                self._waiting.appendleft(index)
+                return False
+            warning("retrieval.unreadable", instance=row.sop_instance, reason=error)
             self._record(index, Outcome(PROCESSING_FAILURE, f"cannot be read: {error}", Fate.UNREADABLE))
             return False
         self._record(index, outcome)

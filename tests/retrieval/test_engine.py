@@ -206,6 +206,17 @@ def test_one_unreadable_file_does_not_keep_the_others_from_arriving(store: Store
     assert transcript.failed_instances() == ["1.2.3.1"]
 
 
+def test_a_file_that_is_moved_while_it_is_looked_for_is_looked_for_again() -> None:
+    class Moving(Store):
+        def source_of(self, row: Row) -> ByteSource:
+            missing, self.missing = self.missing, ()
+            return Store(missing=missing).source_of(row)
+
+    with ScriptedPeer(willing) as peer, nothing_left_behind():
+        transcript = retrieve(peer, rows(4), Moving(missing=["1.2.3.0"]))
+    assert fates(transcript) == [Fate.DELIVERED] * 4
+
+
 def test_M6_cancel_ends_in_order_after_the_instance_under_way() -> None:
     with ScriptedPeer(willing) as peer, nothing_left_behind():
         transcript = retrieve(peer, rows(10), cancelled=lambda: len(peer.stored) >= 3)

@@ -1,0 +1,565 @@
+"""C-MOVE SCP: real requestors, real receivers, the real archive behind the real server (PS3.4 C.4.2)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import eventually, free_port, nothing_left_behind, program
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import (
+    PatientRootQueryRetrieveInformationModelMove,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+from scripted_peer import ABORT, ScriptedPeer, Talk
+from tools import need
+
+from gateway.archive.index import Archive
+from gateway.archive.rows import DerivedRow, Settlement
+from gateway.archive.views import ALL_VIEWS, View
+from gateway.network.policy import NetworkSettings, Peer
+from gateway.network.requestor import Timeouts
+from gateway.network.sender import Sender
+from gateway.network.server import Server
+from gateway.network.slots import Slots
+from gateway.objects.part10 import file_meta, read_header
+from gateway.objects.recipe import RecipeWriter, digest_of, seal
+from gateway.retrieval.engine import Destination
+
+PATIENT_ROOT = PatientRootQueryRetrieveInformationModelMove
+STUDY_ROOT = StudyRootQueryRetrieveInformationModelMove
+LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
+QUICK = Timeouts(connect=1, negotiate=1, progress=2, response=2, release=1)
+
+
+@dataclass
+class Study:
+    """A study of two series with `count` instances each, as files."""
+
+    patient: str = "PATIENT1"
+    uid: str = "1.2.826.1"
+    count: int = 3
+    files: list[Path] = field(default_factory=list)
+
+    def write(self, folder: Path) -> Study:
+        template = dcmread(get_testdata_file("CT_small.dcm"))
+        for series in (1, 2):
+            for number in range(1, self.count + 1):
+                template.PatientID = self.patient
+                template.StudyInstanceUID = self.uid
+                template.SeriesInstanceUID = f"{self.uid}.{series}"
+                template.SeriesNumber, template.InstanceNumber = series, number
+                uid = f"{self.uid}.{series}.{number}"
+                template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = uid
+                self.files.append(folder / f"{uid}.dcm")
+                template.save_as(self.files[-1])
+        return self
+
+    @property
+    def instances(self) -> list[str]:
+        return [path.stem for path in self.files]
+
+
+@dataclass
+class Box:
+    """A gateway with an archive, listening."""
+
+    port: int
+    archive: Archive
+
+    def admit(self, study: Study) -> None:
+        for path in study.files:
+            header = read_header(path)
+            part = self.archive.files.begin(
+                file_meta(header.sop_class, header.sop_instance, header.transfer_syntax, "CT1")
+            )
+            part.write(path.read_bytes()[header.dataset_offset :])
+            header = read_header(part.path)
+            name = part.commit()
+            header.path = part.path
+            self.archive.admit(name, header, peer="CT1", called="GATEWAY", convert=True, prior=False)
+
+    def convert(self, study: Study) -> list[str]:
+        """Let the conversion make one object of each series; its content does not matter here."""
+        made, settled = [], {}
+        for series in (1, 2):
+            rows = self.archive.select(View.RECEIVED, study=[study.uid], series=[f"{study.uid}.{series}"])
+            uid, name = f"2.25.{series}", f"made-{series}"
+            path = self.archive.files.recipe_path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = RecipeWriter(path)
+            writer.write(b"header of the series")
+            recipe = writer.finish(
+                sop_class=LEGACY_CT,
+                sop_instance=uid,
+                transfer_syntax=rows[0].transfer_syntax,
+                sources=[row.name for row in rows],
+                segments=[("f", number, row.dataset_offset, 200) for number, row in enumerate(rows)],
+            )
+            seal(recipe, digest_of(recipe.source(self.archive.files.locate)))
+            frames = [(row.name, row.sop_instance) for row in rows]
+            attributes = read_header(study.files[0]).dataset
+            made.append(
+                DerivedRow(
+                    *(uid, LEGACY_CT, study.uid, f"2.25.9{series}", name, recipe.transfer_syntax, recipe.length),
+                    *(recipe.digest, frames, attributes),
+                )
+            )
+            settled |= {row.name: Settlement(View.RECEIVED | View.CLASSIC) for row in rows}
+        self.archive.record_conversion(study.uid, made, settled)
+        return [row.sop_instance for row in made]
+
+    def settle(self, study: Study) -> None:
+        """Let the conversion decide that everything stays as it is."""
+        rows = self.archive.unsettled(study.uid)
+        settled = {row.name: Settlement(ALL_VIEWS, "stays as it is") for row in rows}
+        self.archive.record_conversion(study.uid, [], settled)
+
+
+@contextlib.contextmanager
+def box(folder: Path, destinations: Mapping[str, int], *, may: frozenset[str] | None = None) -> Iterator[Box]:
+    settings = NetworkSettings(
+        "GATEWAY",
+        peers=(Peer("WORKSTATION"), Peer("STORE_ONLY", may=frozenset(("store",)))),
+        views={"GATEWAY_ENH": View.ENHANCED, "GATEWAY_CLS": View.CLASSIC},
+        destinations={ae: Destination(ae, "127.0.0.1", port, "GATEWAY") for ae, port in destinations.items()},
+    )
+    archive = Archive(folder / "data")
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(listener, settings, archive, slots=Slots(1, 5), worker=0, outbound=Sender(QUICK))
+        thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield Box(listener.getsockname()[1], archive)
+        finally:
+            stop.set()
+            thread.join(30)
+            archive.close()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    return Study().write(folder)
+
+
+def willing(talk: Talk) -> None:
+    talk.accept()
+    talk.serve()
+
+
+@dataclass
+class Answer:
+    """All responses to one C-MOVE request."""
+
+    pending: list[Dataset]
+    final: Dataset
+    identifier: Dataset | None
+
+    @property
+    def status(self) -> int:
+        return int(self.final.Status)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(self.final.get(f"NumberOf{name}Suboperations") for name in ("Completed", "Failed", "Warning"))
+
+
+def identifier(level: str, **keys: Any) -> Dataset:
+    result = Dataset()
+    result.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(result, keyword, value)
+    return result
+
+
+@contextlib.contextmanager
+def associated(port: int, called: str = "GATEWAY", calling: str = "WORKSTATION") -> Iterator[Any]:
+    ae = AE(calling)
+    ae.add_requested_context(PATIENT_ROOT)
+    ae.add_requested_context(STUDY_ROOT)
+    association = ae.associate("127.0.0.1", port, ae_title=called)
+    assert association.is_established
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def move(
+    port: int,
+    wanted: Dataset,
+    to: str = "DEST",
+    *,
+    called: str = "GATEWAY",
+    model: str = STUDY_ROOT,
+    on_pending: Callable[[Any, Dataset], None] = lambda association, status: None,
+) -> Answer:
+    pending: list[Dataset] = []
+    with associated(port, called) as association:
+        for status, failed in association.send_c_move(wanted, to, model, msg_id=42):
+            if status.get("Status") == 0xFF00:
+                assert failed is None, "a pending response has no Identifier"
+                pending.append(status)
+                on_pending(association, status)
+            else:
+                return Answer(pending, status, failed or None)
+    raise AssertionError("no final response")
+
+
+# -- who gets what
+
+
+LEVELS = {
+    "PATIENT": (("PatientID=PATIENT1",), 6),
+    "STUDY": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1"), 6),
+    "SERIES": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"), 3),
+    "IMAGE": (
+        (
+            *("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"),
+            "SOPInstanceUID=1.2.826.1.2.1\\1.2.826.1.2.3",
+        ),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("level", "root"),
+    [(level, root) for level in LEVELS for root in ("-P", "-S") if (level, root) != ("PATIENT", "-S")],
+)
+def test_M1_movescu_of_dcmtk_fetches_every_level_to_storescp_of_dcmtk(
+    level: str, root: str, study: Study, tmp_path: Path
+) -> None:
+    keys, count = LEVELS[level]
+    received = tmp_path / "received"
+    received.mkdir()
+    port = free_port()
+    other = Study("PATIENT2", "1.2.826.2", 1).write(tmp_path)
+    with program(need("storescp"), "+B", "-od", received, port, port=port), box(tmp_path, {"DEST": port}) as gateway:
+        gateway.admit(study)
+        gateway.admit(other)
+        command = [need("movescu"), root, "-aet", "WORKSTATION", "-aec", "GATEWAY", "-aem", "DEST"]
+        for key in (f"QueryRetrieveLevel={level}", *keys):
+            command += ["-k", key]
+        subprocess.run([*command, "127.0.0.1", str(gateway.port)], check=True, timeout=30)
+    copies = {}
+    for path in received.iterdir():
+        header = read_header(path)
+        copies[header.sop_instance] = path.read_bytes()[header.dataset_offset :]
+    assert len(copies) == count
+    for path in study.files:
+        if path.stem in copies:
+            assert copies.pop(path.stem) == path.read_bytes()[read_header(path).dataset_offset :]
+    assert not copies
+
+
+def test_M1_counts_add_up_in_every_response_and_the_last_is_success(study: Study, tmp_path: Path) -> None:
+    with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+        talk = peer.talks[0]
+    assert peer.stored == study.instances
+    for status in answer.pending:
+        names = ("Remaining", "Completed", "Failed", "Warning")
+        assert sum(status[f"NumberOf{name}Suboperations"].value for name in names) == 6
+    assert answer.pending[0].NumberOfRemainingSuboperations == 6
+    assert (answer.status, answer.counts, answer.identifier) == (0x0000, (6, 0, 0), None)
+    assert "NumberOfRemainingSuboperations" not in answer.final
+    assert "ErrorComment" not in answer.final
+    request = talk.stored[0][0]
+    assert (request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID) == ("WORKSTATION", 42)
+    assert str(talk.request.calling_ae_title).strip() == "GATEWAY"
+
+
+def test_M3_only_the_context_that_is_needed_is_proposed(study: Study, tmp_path: Path) -> None:
+    with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+        proposed = peer.talks[0].request.presentation_context_definition_list
+    assert {context.abstract_syntax.name for context in proposed} == {"CT Image Storage"}
+    assert proposed[0].transfer_syntax[0].name == "Explicit VR Little Endian"
+
+
+def test_each_called_ae_title_possesses_its_view_and_sends_under_its_name(study: Study, tmp_path: Path) -> None:
+    with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        gateway.settle(study)
+        for called in ("GATEWAY", "GATEWAY_ENH", "GATEWAY_CLS"):
+            answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid), called=called)
+            assert (answer.status, answer.counts) == (0x0000, (6, 0, 0))
+            assert str(peer.talks[-1].request.calling_ae_title).strip() == called
+
+
+def test_no_instance_in_two_guises_whichever_ae_title_is_called(study: Study, tmp_path: Path) -> None:
+    with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        made = gateway.convert(study)
+        sent = {}
+        for called in ("GATEWAY", "GATEWAY_CLS", "GATEWAY_ENH"):
+            wanted = identifier("PATIENT", PatientID=study.patient)
+            assert move(gateway.port, wanted, called=called, model=PATIENT_ROOT).status == 0x0000
+            sent[called] = [request.AffectedSOPInstanceUID for request, _ in peer.talks[-1].stored]
+        derived = peer.talks[-1].stored[0][1]
+        # A series of one view is none of another: neither is a UID that only another view has.
+        for called, series in (("GATEWAY_ENH", f"{study.uid}.1"), ("GATEWAY", "2.25.91")):
+            wanted = identifier("SERIES", StudyInstanceUID=study.uid, SeriesInstanceUID=series)
+            assert move(gateway.port, wanted, called=called).counts == (0, 0, 0)
+    assert sent == {"GATEWAY": study.instances, "GATEWAY_CLS": study.instances, "GATEWAY_ENH": made}
+    pieces = [path.read_bytes()[read_header(path).dataset_offset :][:200] for path in study.files[:3]]
+    assert derived == b"header of the series" + b"".join(pieces)
+
+
+def test_the_enhanced_view_of_a_study_that_is_not_converted_yet_is_refused_and_never_a_mixture(
+    study: Study, tmp_path: Path
+) -> None:
+    with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        for level, model in (("STUDY", STUDY_ROOT), ("PATIENT", PATIENT_ROOT)):
+            wanted = identifier(level, StudyInstanceUID=study.uid, PatientID=study.patient)
+            answer = move(gateway.port, wanted, called="GATEWAY_ENH", model=model)
+            assert (answer.status, answer.final.ErrorComment) == (0xC001, "conversion pending")
+        assert move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid), called="GATEWAY_CLS").status == 0
+        assert len(peer.talks) == 1
+
+
+# -- what is refused
+
+
+def test_M1_unknown_destination_is_A801(study: Study, tmp_path: Path) -> None:
+    with box(tmp_path, {}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid), to="NOWHERE")
+    assert answer.status == 0xA801
+    assert answer.final.ErrorComment == "NOWHERE is no destination of this gateway"
+    assert answer.identifier is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offending", "words"),
+    [
+        (identifier("SERIES", SeriesInstanceUID="1.2"), 0x0020000D, "Study Instance UID (0020,000D): is missing"),
+        (identifier("STUDY"), 0x0020000D, "Study Instance UID (0020,000D): is missing"),
+        (identifier("PATIENT", PatientID="X"), 0x00080052, "Query/Retrieve Level (0008,0052): is none of this model"),
+        (
+            identifier("STUDY", StudyInstanceUID="1.2", QueryRetrieveView="ENHANCED"),
+            0x00080053,
+            "Query/Retrieve View (0008,0053): was not negotiated",
+        ),
+    ],
+)
+def test_M1_an_identifier_that_does_not_fit_is_A900_and_names_the_element(
+    wanted: Dataset, offending: int, words: str, tmp_path: Path
+) -> None:
+    with box(tmp_path, {"DEST": 1}) as gateway:
+        answer = move(gateway.port, wanted)
+    assert answer.status == 0xA900
+    assert answer.final.OffendingElement == offending
+    assert answer.final.ErrorComment.startswith(words)
+    assert len(answer.final.ErrorComment) <= 64
+
+
+def test_M1_nothing_matches_is_success_without_sub_operations(tmp_path: Path) -> None:
+    with box(tmp_path, {"DEST": 1}) as gateway:
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID="1.2.3"))
+    assert (answer.status, answer.counts, answer.pending, answer.identifier) == (0x0000, (0, 0, 0), [], None)
+
+
+def test_a_peer_that_may_not_retrieve_gets_no_context_for_it(tmp_path: Path) -> None:
+    ae = AE("STORE_ONLY")
+    ae.add_requested_context(STUDY_ROOT)
+    with box(tmp_path, {"DEST": 1}) as gateway:
+        association = ae.associate("127.0.0.1", gateway.port, ae_title="GATEWAY")
+        assert not association.is_established
+
+
+# -- what goes wrong on the way
+
+
+def test_M1_a_destination_that_is_down_is_A702_with_all_failed(study: Study, tmp_path: Path) -> None:
+    with box(tmp_path, {"DEST": free_port()}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert (answer.status, answer.counts) == (0xA702, (0, 6, 0))
+    assert answer.final.ErrorComment == "connection refused"
+    assert answer.identifier is not None
+    assert list(answer.identifier.FailedSOPInstanceUIDList) == study.instances
+
+
+def test_M2_failures_and_warnings_are_B000_with_the_failed_ones_listed(study: Study, tmp_path: Path) -> None:
+    def script(talk: Talk) -> None:
+        talk.accept()
+        talk.serve((0, ""), (0xA700, "disk full"), (0xB000, "coerced"))
+
+    with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert (answer.status, answer.counts) == (0xB000, (4, 1, 1))
+    assert answer.final.ErrorComment == "disk full"
+    assert answer.identifier is not None
+    assert answer.identifier.FailedSOPInstanceUIDList == study.instances[1]
+
+
+def test_M10_all_warnings_are_B000_without_a_failed_list(study: Study, tmp_path: Path) -> None:
+    def script(talk: Talk) -> None:
+        talk.accept()
+        talk.serve(*[(0xB000, "")] * 6)
+
+    with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert (answer.status, answer.counts, answer.identifier) == (0xB000, (0, 0, 6), None)
+
+
+def test_M10_a_destination_that_takes_none_of_it_is_a_failure(study: Study, tmp_path: Path) -> None:
+    def script(talk: Talk) -> None:
+        talk.accept(refuse=lambda abstract, transfer: True)
+        talk.serve()
+
+    with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert (answer.status, answer.counts) == (0xA702, (0, 6, 0))
+    assert answer.final.ErrorComment == "peer does not accept CT Image Storage"
+
+
+def test_a_destination_that_aborts_in_mid_object(study: Study, tmp_path: Path) -> None:
+    def script(talk: Talk) -> None:
+        talk.accept()
+        talk.respond(talk.message()[0])
+        talk.pdu()
+        talk.socket.sendall(ABORT)
+
+    with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert (answer.status, answer.counts) == (0xB000, (1, 5, 0))
+    assert answer.final.ErrorComment == "association aborted"
+
+
+def slow(seconds: float) -> Callable[[Talk], None]:
+    def script(talk: Talk) -> None:
+        talk.accept()
+        while True:
+            request, _ = talk.message()
+            time.sleep(seconds)
+            talk.respond(request)
+
+    return script
+
+
+def test_M1_while_one_instance_takes_long_there_is_a_pending_response_at_least_every_second(
+    study: Study, tmp_path: Path
+) -> None:
+    times: list[float] = []
+    with ScriptedPeer(slow(1.9)) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        wanted = identifier(
+            "IMAGE",
+            StudyInstanceUID=study.uid,
+            SeriesInstanceUID=f"{study.uid}.1",
+            SOPInstanceUID=[f"{study.uid}.1.1", f"{study.uid}.1.2"],
+        )
+        started = time.monotonic()
+        move(gateway.port, wanted, on_pending=lambda *_: times.append(time.monotonic()))
+        times.append(time.monotonic())
+    assert times[-1] - started > 3.8
+    gaps = [later - earlier for earlier, later in zip([started, *times], times, strict=False)]
+    assert max(gaps) < 1.5
+
+
+def test_M6_cancel_ends_with_FE00_and_counts_what_was_not_started(tmp_path: Path) -> None:
+    study = Study(count=50).write(tmp_path)
+
+    def cancel(association: Any, status: Dataset) -> None:
+        if status.NumberOfCompletedSuboperations:
+            association.send_c_cancel(42, query_model=STUDY_ROOT)
+
+    with ScriptedPeer(slow(0.1)) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        with nothing_left_behind():
+            answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid), on_pending=cancel)
+            eventually(lambda: peer.talks[0].log[-1] == "release")
+        sent = len(peer.stored)
+        # The next one on the same number is not cancelled by what came before.
+        again = identifier("SERIES", StudyInstanceUID=study.uid, SeriesInstanceUID="1.2.3")
+        assert move(gateway.port, again).status == 0x0000
+    assert answer.status == 0xFE00
+    assert 0 < sent < 50
+    assert answer.counts == (sent, 0, 0)
+    assert answer.final.NumberOfRemainingSuboperations == 100 - sent
+
+
+@pytest.mark.parametrize("how", ["abort", "vanish"])
+def test_M6_a_requestor_that_goes_away_ends_the_sub_operations_and_leaks_nothing(how: str, tmp_path: Path) -> None:
+    study = Study(count=50).write(tmp_path)
+    with ScriptedPeer(slow(0.2)) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        with nothing_left_behind(), associated(gateway.port) as association:
+            responses = association.send_c_move(identifier("STUDY", StudyInstanceUID=study.uid), "DEST", STUDY_ROOT)
+            next(responses)
+            eventually(lambda: peer.stored)
+            if how == "abort":
+                association.abort()
+            else:
+                connection = association.dul.socket.socket
+                connection.shutdown(socket.SHUT_RDWR)
+                connection.close()
+            eventually(lambda: peer.talks[0].log[-1] in ("release", "abort", "closed"), 5)
+            responses.close()
+        assert len(peer.stored) < 20
+
+
+def test_M6_a_requestor_that_goes_away_while_the_destination_is_silent(study: Study, tmp_path: Path) -> None:
+    def script(talk: Talk) -> None:
+        talk.accept()
+        while True:
+            talk.pdu()
+
+    with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        with associated(gateway.port) as association:
+            responses = association.send_c_move(identifier("STUDY", StudyInstanceUID=study.uid), "DEST", STUDY_ROOT)
+            next(responses)
+            eventually(lambda: peer.talks and "data" in peer.talks[0].log)
+            association.abort()
+            eventually(lambda: "abort" in peer.talks[0].log, 1.8)
+
+
+def test_M1_a_destination_that_never_answers_ends_in_time(study: Study, tmp_path: Path) -> None:
+    def script(talk: Talk) -> None:
+        while True:
+            talk.pdu()
+
+    with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert answer.status == 0xA702
+    assert answer.final.ErrorComment == "no answer to the association request within 1 s"
+
+
+def test_M2_a_failed_list_longer_than_64_kB_is_still_sent(tmp_path: Path) -> None:
+    study = Study(uid="1.2.826." + "9" * 45, count=1).write(tmp_path)
+    with box(tmp_path, {"DEST": free_port()}) as gateway:
+        gateway.admit(study)
+        rows = gateway.archive.select(View.RECEIVED, study=[study.uid])
+        assert len(rows) == 2
+        gateway.archive.select = lambda *_, **__: rows * 1000  # type: ignore[method-assign]
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert (answer.status, answer.counts) == (0xA702, (0, 2000, 0))
+    assert answer.identifier is not None
+    assert len(answer.identifier.FailedSOPInstanceUIDList) == 2000
