@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.errors import ArchiveError
+
 if TYPE_CHECKING:
+    from gateway.archive.index import Archive
     from gateway.service.config import Config
 
 config_option = click.option(
@@ -26,6 +29,22 @@ def load_config(path: Path | None) -> Config:
     from gateway.service import config
 
     return config.load(config.find(path))
+
+
+def open_archive(config: Config, *, write: bool = False) -> Archive:
+    """Open the archive of a box that may be running.
+
+    Raises
+    ------
+    ArchiveError
+        If there is none yet: looking must not make one.
+    """
+    from gateway.archive.index import Archive
+
+    if not (config.data_dir / "index.sqlite3").exists():
+        remedy = "start `gateway serve`, or name another configuration with --config"
+        raise ArchiveError(str(config.data_dir), "no gateway has run here yet", remedy=remedy)
+    return Archive(config.data_dir, readonly=not write)
 
 
 def print_json(value: Any) -> None:

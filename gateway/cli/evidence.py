@@ -102,7 +102,7 @@ def _received(path: Path, header: Dataset) -> Received:
         sop_class=header.SOPClassUID,
         sop_instance=header.SOPInstanceUID,
         series=header.SeriesInstanceUID,
-        frames=int(header.get("NumberOfFrames") or 1),
+        frames=_count(header),
         digest=data_set_digest(path),
         carries=sources or [header.SOPInstanceUID],
     )
@@ -224,7 +224,7 @@ def frames_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
         syntax = UID(getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID", "1.2.840.10008.1.2"))
-        count = int(header.get("NumberOfFrames") or 1)
+        count = _count(header)
         if syntax == DeflatedExplicitVRLittleEndian:
             yield from _native(pydicom.dcmread(path).PixelData, header, count)
             return
@@ -240,6 +240,13 @@ def frames_of(path: Path) -> Iterator[bytes]:
         for _ in range(count):
             data = file.read(length)
             yield _turned(data, header) if not syntax.is_little_endian else data
+
+
+def _count(header: Dataset) -> int:
+    try:
+        return int(header.get("NumberOfFrames") or 1)
+    except ValueError:  # a broken object, passed on as it came
+        return 1
 
 
 def frame_length(header: Dataset) -> int:

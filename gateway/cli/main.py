@@ -42,3 +42,7 @@ def main() -> None:
 
     Exit status: 0 done, 1 something failed (said on stderr), 2 wrong usage.
     """
+
+
+if __name__ == "__main__":
+    main(prog_name="gateway")

@@ -74,7 +74,7 @@ def serve(folder: Path) -> None:
     entity.require_called_aet = False
     entity.add_supported_context(VERIFICATION)
     shelf = Shelf(folder)
-    handlers = [(evt.EVT_ACCEPTED, shelf.begin), (evt.EVT_C_STORE, shelf.store)]
+    handlers: Any = [(evt.EVT_ACCEPTED, shelf.begin), (evt.EVT_C_STORE, shelf.store)]
     server: Any = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     print(server.socket.getsockname()[1], flush=True)
     sys.stdin.read()

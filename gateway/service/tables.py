@@ -7,6 +7,7 @@ for what it does (``description``).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -190,3 +191,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     commitment: Commitment = Commitment()
     peer: tuple[Peer, ...] = ()
     destination: tuple[Destination, ...] = ()
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory."""
+        return Path(self.gateway.data_dir)

@@ -1,0 +1,142 @@
+"""``gateway status``: what the box is doing, study by study, in words for somebody who stands in front of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
+from gateway.errors import ArchiveError
+
+
+@click.command()
+@click.argument("study", required=False)
+@config_option
+@json_option
+@click.option("--limit", default=20, show_default=True, help="Most studies to show, the latest first.")
+def command(study: str | None, config_path: Path | None, as_json: bool, limit: int) -> None:
+    """Show what the box is doing, per study and destination.
+
+    STUDY is a Study Instance UID or an Accession Number; without it the studies that changed last are shown. In JSON,
+    "idle": true means that nothing is pending.
+    """
+    from gateway.archive.status import box_status
+
+    config = load_config(config_path)
+    archive = open_archive(config)
+    try:
+        status = box_status(archive, study, limit=limit)
+    finally:
+        archive.close()
+    if study is not None and not status["studies"]:
+        raise ArchiveError(study, "no such study here", expected="a Study Instance UID or an Accession Number")
+    if as_json:
+        print_json(status)
+        return
+    click.echo("\n".join(describe(status, time.time())))
+
+
+def describe(status: dict[str, Any], now: float) -> Iterator[str]:
+    """Yield the lines that say how the box is."""
+    if status["idle"]:
+        yield "idle: nothing is pending" + (f"; {count(status['held'], 'job')} held" if status["held"] else "")
+    else:
+        yield f"busy: {status['running']} running, {status['waiting']} waiting, {status['held']} held"
+    for study in status["studies"]:
+        yield ""
+        yield from describe_study(study, now)
+
+
+def describe_study(study: dict[str, Any], now: float) -> Iterator[str]:
+    """Yield the lines of one study."""
+    patient = study["patient"]
+    name = " ".join(filter(None, (patient["name"], f"({patient['id']})" if patient["id"] else "")))
+    accession = f"accession {study['accession']}" if study["accession"] else ""
+    yield ", ".join(filter(None, (name or "no patient name", study["date"], study["description"], accession)))
+    yield f"  study {study['study']}"
+    received = study["received"]
+    yield f"  received: {count(received['instances'], 'object')} in {count(received['series'], 'series', 'series')}"
+    yield from (f"  {line}" for line in conversion(study, now))
+    for destination in study["destinations"]:
+        yield f"  {destination['destination']}: {delivery(destination, now)}"
+
+
+def conversion(study: dict[str, Any], now: float) -> Iterator[str]:
+    """Yield what is happening to the images of a study and what became of them."""
+    job = study["conversion"]
+    if job is not None:
+        yield _conversion_job(job, study["pending"], now)
+    if study["settled"]:
+        yield f"converted: {became(study['series'])}" if _enhanced(study["series"]) else became(study["series"])
+
+
+def _conversion_job(job: dict[str, Any], pending: int, now: float) -> str:
+    images = count(pending, "object")
+    if job["state"] == "running":
+        return f"converting {images}"
+    if job["state"] == "held":
+        return f"conversion held: {job['reason']}"
+    left = span((job["next_attempt"] or now) - now)
+    if job["attempts"]:
+        return f"conversion failed: {job['reason']}; next attempt in {left}, {_attempts(job['attempts'])} so far"
+    return f"waiting {left} for more images, {images} not converted yet"
+
+
+def _attempts(number: int) -> str:
+    return count(number, "attempt")
+
+
+def _enhanced(series: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [entry for one in series for entry in one["became"] if "frames" in entry]
+
+
+def became(series: list[dict[str, Any]]) -> str:
+    """Say what the series became: ``3 series into 3 enhanced objects (420 frames); 1 series unchanged: ...``."""
+    parts = []
+    made = _enhanced(series)
+    if made:
+        converted = sum(any("frames" in entry for entry in one["became"]) for one in series)
+        objects = len({entry["sop_instance"] for entry in made})
+        frames = sum(entry["frames"] for entry in made)
+        into = f"{count(converted, 'series', 'series')} into {count(objects, 'enhanced object')}"
+        parts.append(f"{into} ({count(frames, 'frame')})")
+    whole: Counter[str] = Counter()
+    some: Counter[str] = Counter()
+    for one in series:
+        split = any("frames" in entry for entry in one["became"])
+        for entry in one["became"]:
+            if "frames" not in entry:
+                reason = entry["reason"] or "nothing to convert"
+                whole[reason] += not split
+                some[reason] += entry["instances"] if split else 0
+    parts += [f"{count(n, 'series', 'series')} unchanged: {reason}" for reason, n in whole.items() if n]
+    parts += [f"{count(n, 'object')} of converted series unchanged: {reason}" for reason, n in some.items() if n]
+    return "; ".join(parts)
+
+
+def delivery(destination: dict[str, Any], now: float) -> str:
+    """Say how it stands with a study at one destination."""
+    form = (destination["form"] or "").replace("classic|enhanced", "unchanged")
+    total = destination["delivered"] + destination["outstanding"]
+    progress = f"{destination['delivered']} of {total}"
+    state = destination["state"]
+    if state == "held":
+        return f"held: {destination['reason']}; after mending it, `gateway queue retry`"
+    if state == "running":
+        return f"delivering {form} {progress}" if form else "asking what it takes"
+    if state == "waiting" and destination["attempts"]:
+        again = span((destination["next_attempt"] or now) - now)
+        brought = f"; {progress} delivered" if destination["delivered"] else ""
+        tried = _attempts(destination["attempts"])
+        return f"{destination['reason']}, next attempt in {again}, {tried} so far{brought}"
+    if state == "waiting":
+        return f"delivery waits for its turn, {progress} delivered" if destination["delivered"] else "delivery is due"
+    if state == "incomplete":
+        return f"incomplete: {progress} delivered: {destination['reason']}"
+    why = f": {destination['form_reason']}" if form == "classic" and destination["form_reason"] else ""
+    return f"delivered {count(destination['delivered'], 'object')}" + (f" as {form}{why}" if form else "")
