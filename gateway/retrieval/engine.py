@@ -15,7 +15,7 @@ from gateway.archive.rows import InstanceRow
 from gateway.errors import GatewayError, NetworkError
 from gateway.objects.stream import ByteSource
 from gateway.observe import warning
-from gateway.retrieval.rendition import Offer, choose, offers, refusal
+from gateway.retrieval.rendition import Offer, choose, offers, refusal, rendered
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
 
 # Presentation context IDs are the odd numbers of one byte (PS3.8 9.3.2.2).
@@ -223,7 +223,7 @@ class _Sending:
                 sop_class=row.sop_class,
                 sop_instance=row.sop_instance,
                 transfer_syntax=syntax,
-                source=self.archive.source_of(row),
+                source=rendered(self.archive.source_of(row), row.transfer_syntax, syntax),
                 originator=self.originator,
                 priority=self.priority,
             )

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from pydicom.uid import UID
 
 from gateway.archive.rows import InstanceRow
+from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from gateway.objects.reencode import reencode
+from gateway.objects.stream import ByteSource
 
 # Stored syntax: syntaxes it can be sent in besides, best first.
-ALTERNATIVES: dict[str, tuple[str, ...]] = {}
+ALTERNATIVES: dict[str, tuple[str, ...]] = {
+    EXPLICIT_LITTLE: (IMPLICIT_LITTLE,),
+    IMPLICIT_LITTLE: (EXPLICIT_LITTLE,),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,11 @@ def offers(rows: Iterable[InstanceRow]) -> list[Offer]:
 def choose(row: InstanceRow, accepted: Collection[str]) -> str | None:
     """Return the first transfer syntax of `row` that the peer has accepted for its class."""
     return next((syntax for syntax in syntaxes(row) if syntax in accepted), None)
+
+
+def rendered(source: ByteSource, stored: str, wanted: str) -> ByteSource:
+    """Return the bytes of a data set stored in one transfer syntax in the one that was chosen."""
+    return source if wanted == stored else reencode(source, stored, wanted)
 
 
 def refusal(row: InstanceRow, accepted: Collection[str]) -> str:

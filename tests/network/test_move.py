@@ -286,13 +286,15 @@ def test_M1_counts_add_up_in_every_response_and_the_last_is_success(study: Study
     assert str(talk.request.calling_ae_title).strip() == "GATEWAY"
 
 
-def test_M3_only_the_context_that_is_needed_is_proposed(study: Study, tmp_path: Path) -> None:
+def test_M3_only_the_contexts_that_are_needed_are_proposed(study: Study, tmp_path: Path) -> None:
     with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
         gateway.admit(study)
         move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
         proposed = peer.talks[0].request.presentation_context_definition_list
-    assert {context.abstract_syntax.name for context in proposed} == {"CT Image Storage"}
-    assert proposed[0].transfer_syntax[0].name == "Explicit VR Little Endian"
+    assert [(context.abstract_syntax.name, context.transfer_syntax[0].name) for context in proposed] == [
+        ("CT Image Storage", "Explicit VR Little Endian"),
+        ("CT Image Storage", "Implicit VR Little Endian"),
+    ]
 
 
 def test_each_called_ae_title_possesses_its_view_and_sends_under_its_name(study: Study, tmp_path: Path) -> None:

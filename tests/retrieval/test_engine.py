@@ -5,15 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from loopback import nothing_left_behind
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pynetdicom.dsutils import decode
 from scripted_peer import ABORT, ScriptedPeer, Talk
 
 from gateway.network.requestor import Timeouts
 from gateway.network.sender import Sender
-from gateway.objects.stream import ByteSource, BytesSource
+from gateway.objects.part10 import read_header
+from gateway.objects.stream import ByteSource, BytesSource, FileSource
 from gateway.retrieval.engine import MAX_CONTEXTS, Destination, associations, run
+from gateway.retrieval.rendition import choose, offers
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -230,3 +238,39 @@ def test_nothing_to_send_opens_no_association() -> None:
     with ScriptedPeer(willing) as peer:
         assert retrieve(peer, []).final_status() == 0
         assert not peer.talks
+
+
+def test_M3_native_syntaxes_offer_the_other_vr_encoding_behind_all_stored_ones() -> None:
+    wanted: Any = [Row("1", CT, EXPLICIT), Row("2", CT, JPEG_LS), Row("3", MR, IMPLICIT)]
+    proposal = {offer.sop_class: offer.transfer_syntaxes for offer in offers(wanted)}
+    assert proposal == {CT: (EXPLICIT, JPEG_LS, IMPLICIT), MR: (IMPLICIT, EXPLICIT)}
+    assert choose(wanted[0], (IMPLICIT, EXPLICIT)) == EXPLICIT
+    assert choose(wanted[0], (IMPLICIT,)) == IMPLICIT
+    assert choose(wanted[1], (IMPLICIT, EXPLICIT)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "taken"),
+    [("CT_small.dcm", EXPLICIT, IMPLICIT), ("MR_small_implicit.dcm", IMPLICIT, EXPLICIT)],
+)
+def test_M3_a_peer_that_takes_only_the_other_vr_encoding_gets_every_element(name: str, stored: str, taken: str) -> None:
+    header = read_header(Path(get_testdata_file(name)))
+    assert header.transfer_syntax == stored
+
+    class Files(Store):
+        def source_of(self, row: Row) -> ByteSource:
+            return FileSource(header.path, header.dataset_offset)
+
+    def script(talk: Talk) -> None:
+        talk.accept(refuse=lambda abstract, transfer: transfer != taken)
+        talk.serve()
+
+    with ScriptedPeer(script) as peer:
+        transcript = retrieve(peer, [Row(header.sop_instance, header.sop_class, stored)], Files())
+        ((_, data),) = peer.talks[0].stored
+    assert fates(transcript) == [Fate.DELIVERED]
+    received = decode(BytesIO(data), taken == IMPLICIT, True)
+    original = dcmread(header.path)
+    assert received.PixelData == original.PixelData
+    assert {element.tag for element in received} == {element.tag for element in original}
+    assert all(received[element.tag].value == element.value for element in original if element.VR != "UN")

@@ -54,6 +54,7 @@ def test_levels_and_keys(model: str, level: str, keys: dict[str, Any], expected:
     assert (found.level, dict(found.keys)) == (level, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 @pytest.mark.parametrize(
     ("model", "level", "keys", "offending"),
     [
