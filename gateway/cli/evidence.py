@@ -73,8 +73,8 @@ class Findings:
     unchanged: int = 0
 
 
-def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Iterator[Findings]:
-    """Compare the files at the PACS with the files that were sent, by SOP Instance UID; yields after each file."""
+def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Findings:
+    """Compare the files at the PACS with the files that were sent, by SOP Instance UID."""
     findings = Findings()
     for path in arrived:
         with path.open("rb") as file:
@@ -85,9 +85,8 @@ def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Iterator[Findi
                 _compare_frames(findings, found, header, path, sent)
             else:
                 _compare_whole(findings, found, path, sent)
-        yield findings
     _account(findings, sent)
-    yield findings
+    return findings
 
 
 def _received(path: Path, header: Dataset) -> Received:

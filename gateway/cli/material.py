@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,8 +55,8 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def collect(paths: Iterable[Path]) -> Iterator[Material]:
-    """Look at each file and yield after it; the material is the same object all the time, complete at the end."""
+def collect(paths: Iterable[Path]) -> Material:
+    """Look at each file and return what can be sent, each SOP Instance UID once."""
     material = Material()
     found: dict[str, InstanceRow] = {}
     for path in paths:
@@ -69,8 +69,8 @@ def collect(paths: Iterable[Path]) -> Iterator[Material]:
                 material.aside.append((Path(dropped.name), f"the SOP Instance UID of another file: {row.sop_instance}"))
             if better:
                 found[row.sop_instance] = row
-        material.rows = sorted(found.values(), key=lambda row: (row.study, row.series, row.instance_number or 0))
-        yield material
+    material.rows = sorted(found.values(), key=lambda row: (row.study, row.series, row.instance_number or 0))
+    return material
 
 
 def _preference(row: InstanceRow) -> tuple[bool, bool, str]:

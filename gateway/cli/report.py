@@ -1,0 +1,173 @@
+"""The report of the demonstration: made of what was measured, printed for people or kept as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydicom.uid import UID
+
+from gateway.cli.common import count
+
+if TYPE_CHECKING:
+    from gateway.cli.evidence import Findings, Received
+    from gateway.cli.material import Material
+    from gateway.cli.stage import Stage
+
+
+def make(
+    material: Material,
+    status: Mapping[str, Any],
+    findings: Findings,
+    proofs: Mapping[str, str],
+    stage: Stage,
+    intake_seconds: float,
+    problems: Sequence[str],
+) -> dict[str, Any]:
+    """Return the report as data."""
+    made = [found for found in findings.received if found.made]
+    unproved = [found for found in made if proofs.get(found.sop_instance, found.digest) != found.digest]
+    strays = [f"{found.sop_instance}: arrived with other bytes than were proved" for found in unproved]
+    everything = [*problems, *findings.problems, *strays]
+    if status["held"]:
+        everything.append(f"the box holds {count(status['held'], 'job')}")
+    return {
+        "ok": not everything,
+        "problems": everything,
+        "received": {
+            "instances": len(material.rows),
+            "series": len({row.series for row in material.rows}),
+            "studies": len({row.study for row in material.rows}),
+            "bytes": sum(row.length for row in material.rows),
+            "seconds": round(intake_seconds, 2),
+        },
+        "aside": [{"file": str(path), "reason": reason} for path, reason in material.aside],
+        "series": list(_series(material, status, findings.received)),
+        "proof": {
+            "objects": len(made),
+            "proved_bytes_arrived": sum(found.sop_instance in proofs for found in made) - len(unproved),
+            "frames": findings.frames,
+            "elements": findings.elements,
+            "unchanged": findings.unchanged,
+        },
+        "pacs": {
+            "objects": len(findings.received),
+            "classes": dict(Counter(UID(found.sop_class).name for found in findings.received).most_common()),
+        },
+        "delivered": asdict(stage.transfer("PACS")),
+        "classic": asdict(stage.transfer("CLASSIC")),
+    }
+
+
+def _series(material: Material, status: Mapping[str, Any], received: Sequence[Received]) -> Iterator[dict[str, Any]]:
+    """Yield for each series sent what the PACS has of it, and the box's reasons for what stayed as it was."""
+    carriers = {uid: found for found in received for uid in found.carries if found.made}
+    reasons = {
+        one["series"]: [entry["reason"] for entry in one["became"] if "reason" in entry]
+        for study in status["studies"]
+        for one in study["series"]
+    }
+    series: dict[str, list[Any]] = {}
+    for row in material.rows:
+        series.setdefault(row.series, []).append(row)
+    for uid, rows in series.items():
+        frames: Counter[str] = Counter(
+            carriers[row.sop_instance].sop_instance for row in rows if row.sop_instance in carriers
+        )
+        classes = {found.sop_instance: UID(found.sop_class).name for found in carriers.values()}
+        kept = len(rows) - sum(frames.values())
+        yield {
+            "series": uid,
+            "title": material.titles[uid],
+            "instances": len(rows),
+            "became": [
+                {"sop_class": classes[made], "sop_instance": made, "frames": number} for made, number in frames.items()
+            ],
+            "unchanged": kept,
+            "reasons": [reason or "nothing to convert" for reason in reasons.get(uid, [])] if kept else [],
+        }
+
+
+def save(path: Path, result: Mapping[str, Any]) -> None:
+    """Write the report as JSON."""
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def megabytes(size: int) -> str:
+    """Return a size in MB, as disks are counted."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the report for people."""
+    received = result["received"]
+    yield (
+        f"Received   {count(received['instances'], 'instance')} in {count(received['series'], 'series', 'series')} of"
+        f" {count(received['studies'], 'study', 'studies')}, {megabytes(received['bytes'])}, in {received['seconds']} s"
+    )
+    if result["aside"]:
+        yield f"           {count(len(result['aside']), 'file')} left aside:"
+        grouped = Counter(_kind(entry["reason"]) for entry in result["aside"])
+        yield from (f"             {number:4} {reason}" for reason, number in grouped.most_common())
+    yield ""
+    yield "What became of each series"
+    for series in sorted(result["series"], key=lambda one: (not one["became"], -one["instances"])):
+        yield from _series_lines(series)
+    yield ""
+    yield from _proof_lines(result)
+    yield ""
+    yield from _pacs_lines(result)
+    if result["montage"]["path"]:
+        yield ""
+        yield f"Picture    {result['montage']['path']}"
+        yield "           a row an object, first, middle and last frame: source left, delivered right"
+    yield ""
+    yield from (f"NOT KEPT   {problem}" for problem in result["problems"])
+    if result["ok"]:
+        yield f"All of it is true: every instance is at the PACS exactly once. {result['seconds']} s in all."
+
+
+def _kind(reason: str) -> str:
+    """Return a reason without what is particular to one file."""
+    return reason.partition(": 1.")[0].partition(": 2.")[0].partition("; found")[0]
+
+
+def _series_lines(series: Mapping[str, Any]) -> Iterator[str]:
+    title = f"  {series['title'][:40]:<40} {series['instances']:5} ->"
+    parts = [
+        f"{entry['sop_class'].removesuffix(' Storage')}, {count(entry['frames'], 'frame')}"
+        for entry in series["became"]
+    ]
+    if series["unchanged"]:
+        reasons = "; ".join(dict.fromkeys(series["reasons"])) or "nothing to convert"
+        parts.append(f"{series['unchanged']} unchanged: {reasons}")
+    for n, part in enumerate(parts):
+        yield f"{title if n == 0 else ' ' * len(title)} {part}"
+
+
+def _proof_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    proof = result["proof"]
+    yield f"Proof      {count(proof['objects'], 'enhanced object')} compared with the files that were sent:"
+    yield f"           {proof['frames']} frames have the pixel bytes of their source files,"
+    yield f"           {proof['elements']} elements of the sources have their value in the objects;"
+    yield f"           {proof['proved_bytes_arrived']} objects arrived byte for byte as the box had proved them,"
+    yield f"           {count(proof['unchanged'], 'other instance')} byte for byte as they were sent"
+
+
+def _pacs_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    pacs, delivered, classic = result["pacs"], result["delivered"], result["classic"]
+    yield f"The PACS   received {count(pacs['objects'], 'object')}:"
+    yield from (f"             {number:4} {name}" for name, number in pacs["classes"].items())
+    yield f"           {_transfer(delivered)}"
+    yield f"           as classic images it would have been {_transfer(classic)}"
+
+
+def _transfer(transfer: Mapping[str, Any]) -> str:
+    return (
+        f"{count(transfer['stores'], 'C-STORE operation')}, {megabytes(transfer['bytes'])}"
+        f" in {transfer['seconds']:.2f} s"
+    )
