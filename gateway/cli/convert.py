@@ -1,0 +1,320 @@
+"""``gateway convert``: files on disk to the complete enhanced or classic view, without a running box."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.common import count, json_option, print_json
+from gateway.objects.elements import decoded, text
+from gateway.objects.stream import FileSource
+from gateway.objects.uids import valid_uid
+
+if TYPE_CHECKING:
+    from gateway.conversion.classic import Origins
+    from gateway.conversion.facts import Facts
+    from gateway.conversion.plan import Planned
+    from gateway.conversion.study import Converted
+    from gateway.objects.part10 import Header
+
+
+@dataclass
+class Outcome:
+    """What became of one source series, or of a file that is none.
+
+    Attributes
+    ----------
+    series : str
+        Series Instance UID of the sources.
+    description : str
+        Modality, Series Number and Series Description.
+    instances : int
+        Number of sources.
+    objects : list of dict
+        New objects: class, SOP Instance UID, frames, file.
+    kept : dict of str to int
+        Number of instances passed on by reason.
+    """
+
+    series: str
+    description: str
+    instances: int = 0
+    objects: list[dict] = field(default_factory=list)
+    kept: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+@dataclass
+class Report:
+    """Everything a run has to say."""
+
+    series: dict[str, Outcome] = field(default_factory=dict)
+    not_dicom: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, header: Header) -> Outcome:
+        """Count an instance in the row of its series."""
+        if header.series not in self.series:
+            ds = header.dataset
+            words = (text(ds, "Modality"), text(ds, "SeriesNumber"), decoded(ds, "SeriesDescription"))
+            self.series[header.series] = Outcome(header.series, " ".join(word for word in words if word))
+        outcome = self.series[header.series]
+        outcome.instances += 1
+        return outcome
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        rows = [vars(outcome) | {"kept": dict(outcome.kept)} for outcome in self.series.values()]
+        return {"series": rows, "not_dicom": self.not_dicom, "failed": self.failed}
+
+
+@click.command("convert")
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Where to write.")
+@click.option("--to", "target", type=click.Choice(["enhanced", "classic"]), default="enhanced", show_default=True)
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would become of the files; write nothing.")
+@click.option("--explain", is_flag=True, help="Say of each group why it is one and what its frames have in common.")
+@json_option
+def command(
+    sources: tuple[Path, ...], output: Path | None, target: str, plan_only: bool, explain: bool, as_json: bool
+) -> None:
+    """Convert files and folders: DIR then holds the complete view, passed-through objects included.
+
+    Nothing is overwritten. Files that are not DICOM are listed and are no error.
+    """
+    if output is None and not plan_only:
+        raise click.UsageError("-o DIR says where to write; --plan writes nothing")
+    report = Report()
+    studies = _read(sources, report, quiet=as_json)
+    with tempfile.TemporaryDirectory(prefix=".gateway-", dir=_workplace(output)) as scratch:
+        for files in studies.values():
+            if target == "enhanced":
+                _to_enhanced(files, None if plan_only else output, Path(scratch), report, explain=explain)
+            else:
+                _to_classic(files, None if plan_only else output, report)
+    print_json(report.as_json()) if as_json else _print(report, output)
+    if report.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _workplace(output: Path | None) -> Path | None:
+    """Return where recipes can be written beside the result; elsewhere when nothing is."""
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+def _files(sources: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for source in sources:
+        found += sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    return list(dict.fromkeys(found))
+
+
+def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[str, list[Facts]]:
+    """Return the facts of the DICOM files by study; identical copies count once."""
+    from gateway.conversion.facts import gather
+    from gateway.errors import ObjectError
+    from gateway.objects.part10 import read_header
+    from gateway.objects.recipe import digest_of
+
+    studies: dict[str, list[Facts]] = defaultdict(list)
+    seen: set[tuple[str, str]] = set()
+    with _progress(_files(sources), "reading", quiet) as files:
+        for path in files:
+            try:
+                header = read_header(path)
+                if not header.sop_class or not header.sop_instance:
+                    raise ObjectError(path.name, "is no composite object")
+            except (ObjectError, OSError) as error:
+                (report.failed if _looks_dicom(path) else report.not_dicom).append(str(error))
+                continue
+            outcome = report.add(header)
+            digest = digest_of(FileSource(path, header.dataset_offset))
+            if (header.sop_instance, digest) in seen:
+                outcome.kept["a copy of another file"] += 1
+                continue
+            seen.add((header.sop_instance, digest))
+            studies[header.study].append(gather(str(path), path, digest, header))
+    return studies
+
+
+def _looks_dicom(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
+
+
+def _progress(items: list[Path], label: str, quiet: bool) -> Any:
+    return click.progressbar(items, label=label, file=sys.stderr, hidden=quiet or not sys.stderr.isatty())
+
+
+def _to_enhanced(facts: list[Facts], output: Path | None, scratch: Path, report: Report, *, explain: bool) -> None:
+    """Convert one study and write its enhanced view."""
+    from gateway.conversion.identity import Identity
+    from gateway.conversion.study import convert_facts
+
+    result = convert_facts(facts, lambda uid: scratch / f"{uid}.recipe", identity=Identity())
+    for converted in result.objects:
+        _take_object(converted, output, report, explain=explain)
+    for fact in facts:
+        reason = result.kept.get(fact.name)
+        if reason is None:
+            continue
+        outcome = report.series[fact.series]
+        if fact.name in result.twins:
+            outcome.kept[f"left out: {reason}"] += 1
+            continue
+        outcome.kept[reason] += 1
+        if output is not None:
+            _copy(fact, output, report)
+
+
+def _take_object(converted: Converted, output: Path | None, report: Report, *, explain: bool) -> None:
+    """Write one new object and enter it in the report."""
+    from gateway.objects.part10 import file_meta
+
+    planned, recipe = converted.planned, converted.recipe
+    target = _place(output or Path(), planned.frames[0].study, planned.series, planned.sop_instance, recipe.digest)
+    row = {
+        "sop_class": planned.sop_class,
+        "sop_instance": planned.sop_instance,
+        "frames": len(planned.frames),
+        "proof": "every frame and element recovered",
+        "file": str(target) if output else None,
+    }
+    if explain:
+        row["explain"] = _explain(planned)
+    report.series[planned.source_series].objects.append(row)
+    if output is not None:
+        paths = {fact.name: fact.path for fact in planned.frames}
+        head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
+        _write(target, itertools.chain([head], recipe.source(lambda name: paths[name]).chunks()), report)
+
+
+def _to_classic(facts: list[Facts], output: Path | None, report: Report) -> None:
+    """Turn the legacy converted objects of one study back, or leave them out where their sources are at hand."""
+    from gateway.conversion.classic import origins_of
+    from gateway.errors import GatewayError
+    from gateway.objects.part10 import read_header
+    from gateway.standard.sop_classes import ENHANCED_CLASSES, LEGACY_MODALITIES
+
+    origins = origins_of(read_header(fact.path) for fact in facts if fact.sop_class in LEGACY_MODALITIES)
+    held = {fact.sop_instance for fact in facts}
+    for fact in facts:
+        outcome = report.series[fact.series]
+        if fact.conversion_sources and held.issuperset(fact.conversion_sources):
+            outcome.kept["left out: the classic images it was made of are at hand"] += 1
+        elif fact.sop_class in LEGACY_MODALITIES:
+            try:
+                _turn_back(fact, origins, output, report)
+            except GatewayError as error:
+                report.failed.append(str(error))
+        else:
+            true_enhanced = fact.sop_class in ENHANCED_CLASSES
+            outcome.kept["true enhanced, not turned back yet" if true_enhanced else "classic already"] += 1
+            if output is not None:
+                _copy(fact, output, report)
+
+
+def _turn_back(fact: Facts, origins: Origins, output: Path | None, report: Report) -> None:
+    """Write the classic images of one legacy converted object."""
+    from gateway.conversion.classic import classic_images
+    from gateway.conversion.identity import Identity
+    from gateway.objects.part10 import file_meta, read_header
+
+    frames = 0
+    for image in classic_images(read_header(fact.path), Identity(), origins):
+        frames += 1
+        if output is not None:
+            sop_class, instance = text(image.dataset, "SOPClassUID"), text(image.dataset, "SOPInstanceUID")
+            target = _place(output, fact.study, text(image.dataset, "SeriesInstanceUID"), instance, fact.digest)
+            head = file_meta(sop_class, instance, image.transfer_syntax)
+            _write(target, itertools.chain([head], image.chunks()), report)
+    row = {"sop_class": "classic images", "sop_instance": fact.sop_instance, "frames": frames}
+    report.series[fact.series].objects.append(row)
+
+
+def _copy(fact: Facts, output: Path, report: Report) -> None:
+    """Pass a file on as it is."""
+    target = _place(output, fact.study, fact.series, fact.sop_instance, fact.digest)
+    _write(target, FileSource(fact.path).chunks(), report)
+
+
+def _place(output: Path, study: str, series: str, instance: str, digest: str) -> Path:
+    """Return the path for an instance: UIDs as folders, where they are UIDs, and a digest where a name is taken."""
+    names = [
+        uid if valid_uid(uid) else hashlib.sha256(uid.encode()).hexdigest()[:16] for uid in (study, series, instance)
+    ]
+    target = output.joinpath(*names).with_name(f"{names[-1]}.dcm")
+    return target if not target.exists() else target.with_name(f"{names[-1]}-{digest[:8]}.dcm")
+
+
+def _write(target: Path, chunks: Iterable[bytes], report: Report) -> None:
+    """Write a file that appears complete or not at all, and never in place of another."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.part")
+    try:
+        with open(partial, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, target)
+    except FileExistsError:
+        report.failed.append(f"{target}: exists already; nothing is overwritten")
+    except OSError as error:
+        report.failed.append(f"{target}: cannot be written: {error.strerror or error}")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _explain(planned: Planned) -> dict[str, Any]:
+    """Say why these frames are one object."""
+    from gateway.objects.elements import tag_text
+
+    survey = planned.survey
+    return {
+        "why": "one series, class, image pixel description, transfer syntax, kind of image, frame of reference and "
+        "orientation",
+        "dimensions": [dimension.label for dimension in planned.indices.dimensions],
+        "shared_attributes": len(survey.shared()),
+        "per_frame_attributes": len(survey.values) - len(survey.shared()),
+        "shared_groups": [tag_text(tag) for tag in sorted(survey.shared_groups())],
+    }
+
+
+def _print(report: Report, output: Path | None) -> None:
+    """Print a row for every source series."""
+    for outcome in report.series.values():
+        click.echo(f"{outcome.description or outcome.series}: {count(outcome.instances, 'instance')}")
+        for made in outcome.objects:
+            name = sop_class_name(made["sop_class"])
+            click.echo(f"    -> {name}, {count(made['frames'], 'frame')}, {made['sop_instance']}")
+            for key, value in made.get("explain", {}).items():
+                click.echo(f"       {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
+        for reason, number in outcome.kept.items():
+            click.echo(
+                f"    -> {number} unchanged: {reason}" if "left out" not in reason else f"    -> {number} {reason}"
+            )
+    for name in report.not_dicom:
+        click.echo(f"not DICOM: {name}")
+    for name in report.failed:
+        click.echo(f"failed: {name}", err=True)
+    if output is not None and not report.failed:
+        click.echo(f"The complete view is in {output}.")
+
+
+def sop_class_name(uid: str) -> str:
+    """Return the standard's name of a SOP class without the word Storage."""
+    from pydicom.uid import UID
+
+    return UID(uid).name.removesuffix(" Storage") if uid[:1].isdigit() else uid
