@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -17,26 +18,18 @@ from gateway.observe import LOGGER
 _NAP = 0.1
 
 
-class Stop:
+class Stop(threading.Event):
     """Whether this process shall end; SIGTERM sets it."""
 
-    def __init__(self) -> None:
-        self._requested = False
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until the end is asked for, at most `timeout` seconds; return whether it was.
 
-    def __call__(self) -> bool:
-        """Whether the end was asked for."""
-        return self._requested
-
-    def request(self, *_: object) -> None:
-        """Ask for the end; a signal handler."""
-        self._requested = True
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep until the end is asked for, at most `seconds`; return whether it was."""
-        deadline = time.monotonic() + seconds
-        while not self._requested and (left := deadline - time.monotonic()) > 0:
+        Looks again and again: the event's own lock must not be held here while the signal handler wants it.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, _NAP))
-        return self._requested
+        return self.is_set()
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ def fork(role: Role, lifeline: Lifeline) -> int:
 def _run(role: Role, lifeline: Lifeline) -> None:
     stop = Stop()
     # The parent passes SIGTERM on; a terminal sends SIGINT and SIGHUP to the children as well, who leave them to it.
-    signal.signal(signal.SIGTERM, stop.request)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

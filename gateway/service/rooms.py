@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.archive.views import view_named
 from gateway.network.policy import NetworkSettings, Peer
+from gateway.pipeline.deliver import Target
 from gateway.retrieval.engine import Destination
 from gateway.service.config import Config
 
@@ -31,3 +34,20 @@ def destinations(config: Config) -> dict[str, Destination]:
     }
     found |= {to.ae_title: Destination(to.ae_title, to.host, to.port, own) for to in config.destination}
     return found
+
+
+def origins(config: Config) -> Callable[[str], tuple[bool, bool]]:
+    """Return the `convert` and `prior` of what came from an AE title, as a recovery wants to know them."""
+    settings = network_settings(config)
+
+    def origin(ae_title: str) -> tuple[bool, bool]:
+        peer = settings.peer(ae_title)
+        return peer is None or peer.convert, ae_title in settings.priors_from
+
+    return origin
+
+
+def targets(config: Config) -> tuple[Target, ...]:
+    """Return what goes where."""
+    address = destinations(config)
+    return tuple(Target(address[to.ae_title], view_named(to.view), to.when_refused) for to in config.destination)

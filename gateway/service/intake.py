@@ -1,0 +1,40 @@
+"""The intake process: serves associations on the listening socket that all intake processes share."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from gateway.archive.index import Archive
+from gateway.network.sender import Sender
+from gateway.network.server import serve
+from gateway.network.slots import Slots
+from gateway.service.config import Config
+from gateway.service.process import Stop
+from gateway.service.rooms import network_settings, origins
+
+
+def intake(config: Config, listener: socket.socket, slots: Slots, worker: int, stop: Stop, grace: float) -> None:
+    """Serve associations until the end.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    listener : socket.socket
+        Bound and listening.
+    slots : Slots
+        Limit on associations.
+    worker : int
+        Number of this process among the intake processes.
+    stop : Stop
+        The end.
+    grace : float
+        Seconds that requests on their way have then.
+    """
+    archive = Archive(Path(config.gateway.data_dir), quiet=config.intake.study_quiet_seconds)
+    settings = network_settings(config)
+    # If this process takes the place of one that died: what that one had acknowledged is indexed by now or here.
+    archive.recover(origins(config))
+    serve(listener, settings, archive, slots=slots, worker=worker, outbound=Sender(), stop=stop, grace=grace)
+    archive.close()

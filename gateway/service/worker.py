@@ -1,0 +1,37 @@
+"""The workers behind the intake: one process converts, one delivers with a thread for each destination."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from gateway.archive.index import Archive
+from gateway.network.sender import Sender
+from gateway.pipeline.convert import ConversionPolicy, Converter
+from gateway.pipeline.deliver import Deliverer, Target
+from gateway.pipeline.retry import Backoff
+from gateway.service.process import Stop
+
+
+def convert(data_dir: Path, quiet: float, policy: ConversionPolicy, stop: Stop) -> None:
+    """Convert studies until the end."""
+    archive = Archive(data_dir, quiet=quiet)
+    Converter(archive, policy, stop.is_set).run()
+    archive.checkpoint()
+    archive.close()
+
+
+def deliver(data_dir: Path, targets: tuple[Target, ...], backoff: Backoff, stop: Stop, grace: float) -> None:
+    """Deliver to every destination until the end."""
+    archive = Archive(data_dir)
+    sender = Sender()
+    deliverers = [
+        Deliverer(archive, target, sender, backoff=backoff, stop=stop.is_set, grace=grace) for target in targets
+    ]
+    threads = [threading.Thread(target=one.run, name=f"deliver {one.target.name}") for one in deliverers]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    for thread in threads:
+        thread.join()
+    archive.close()
