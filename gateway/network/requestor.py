@@ -15,35 +15,20 @@ import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
-from pydicom.uid import UID
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ
 from pynetdicom.pdu import P_DATA_TF as P_DATA_PDU
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-)
-from pynetdicom.presentation import PresentationContext
 
-from gateway.errors import NetworkError, ObjectError
-from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.errors import NetworkError
+from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments
 from gateway.objects.stream import ByteSource
 from gateway.retrieval.engine import Destination
-
-APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")
-
-# Answers are small; a peer that announces more than this in one PDU is not talking DICOM.
-LARGEST_RECEIVED = 1 << 18
-# PDUs larger than this gain nothing; smaller ones are written several at a time.
-LARGEST_SENT = 1 << 17
-WRITTEN_AT_ONCE = 1 << 18
 
 # A TLS connection may want to read before it can write and the other way round; both come to trying again.
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -148,7 +133,7 @@ class Requestor:
     # -- the life of an association
 
     def _negotiate(self, proposals: Sequence[tuple[str, str]]) -> None:
-        self._write(memoryview(_associate_request(self.destination, proposals)))
+        self._write(memoryview(associate_request(self.destination, proposals)))
         answer = self._read(self.timeouts.negotiate, "no answer to the association request within {} s")
         if isinstance(answer, A_ASSOCIATE_RJ):
             reason = answer.to_primitive().reason_str
@@ -167,6 +152,7 @@ class Requestor:
         """End the association in order, or after the time limit without the peer; never raises."""
         if self._socket.fileno() < 0:
             return
+        self._watch = None
         with contextlib.suppress(NetworkError):
             self._write(memoryview(A_RELEASE_RQ().encode()))
             self._read(self.timeouts.release, "no answer to the release within {} s")
@@ -221,6 +207,9 @@ class Requestor:
             complete = self._message.decode_msg(pdu.to_primitive())
         except Exception as error:  # whatever pydicom and pynetdicom make of arbitrary bytes
             raise self._error(f"response cannot be understood: {error}") from error
+        held = self._message.encoded_command_set.tell() + (self._message.data_set or BytesIO()).tell()
+        if held > LARGEST_RECEIVED or (complete and self._messages):
+            raise self._error("peer says more than it was asked")
         if complete:
             self._messages.append(self._message)
             self._message = None
@@ -307,13 +296,16 @@ class Requestor:
 
     def _receive(self) -> None:
         """Take in what has arrived, until there is no more for now."""
-        while piece := self._socket.recv(1 << 16):
+        while len(self._received) <= 2 * LARGEST_RECEIVED:
+            piece = self._socket.recv(1 << 16)
+            if not piece:
+                self._lost = EOFError("closed by the peer")
+                return
             self._received += piece
             if hasattr(socket, "TCP_QUICKACK"):
                 # A peer that writes header and body of a PDU apart waits for our ACK in between; Linux forgets
                 # the option with time.
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        self._lost = EOFError("closed by the peer")
 
     def _connect(self) -> socket.socket:
         limit = self.timeouts.connect
@@ -368,86 +360,3 @@ class Requestor:
 
     def _error(self, problem: str, remedy: str | None = None) -> NetworkError:
         return NetworkError(str(self.destination), problem, remedy=remedy)
-
-
-def _associate_request(destination: Destination, proposals: Sequence[tuple[str, str]]) -> bytes:
-    """Return the A-ASSOCIATE-RQ PDU with one context for each pair of abstract and transfer syntax (PS3.8 9.3.2)."""
-    length = MaximumLengthNotification()
-    length.maximum_length_received = LARGEST_RECEIVED
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    contexts = []
-    for number, (abstract, transfer) in enumerate(proposals):
-        context = PresentationContext()
-        context.context_id = 2 * number + 1
-        context.abstract_syntax = UID(abstract)
-        context.transfer_syntax = [UID(transfer)]
-        contexts.append(context)
-    request = A_ASSOCIATE()
-    request.application_context_name = APPLICATION_CONTEXT
-    request.calling_ae_title = destination.calling_ae
-    request.called_ae_title = destination.ae_title
-    request.presentation_context_definition_list = contexts
-    request.user_information = [length, implementation, version]
-    pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(request)
-    return pdu.encode()
-
-
-def fragments(
-    context_id: int, chunks: Iterable[bytes], length: int, maximum: int, *, command: bool = False
-) -> Iterator[memoryview]:
-    """Cut a command or data set into P-DATA-TF PDUs of one fragment each (PS3.8 9.3.5 and annex E).
-
-    Parameters
-    ----------
-    context_id : int
-        The presentation context.
-    chunks : iterable of bytes
-        The bytes, in pieces of any size.
-    length : int
-        How many there are.
-    maximum : int
-        Maximum length of a PDU body by the peer's wish, 0 for none.
-    command : bool
-        Whether the bytes are a command set.
-
-    Yields
-    ------
-    memoryview
-        Whole PDUs, several at a time when they are small; valid until the next one is asked for.
-
-    Raises
-    ------
-    ObjectError
-        If there are more or fewer bytes than announced.
-    """
-    if not length:
-        raise ObjectError("data set", "is empty")
-    room = (min(maximum or LARGEST_SENT, LARGEST_SENT) - 6) & ~1
-    buffer = bytearray(max(1, WRITTEN_AT_ONCE // (room + 12)) * (room + 12))
-    view = memoryview(buffer)
-    position = space = 0
-    left = length
-    for chunk in chunks:
-        piece = memoryview(chunk)
-        while piece:
-            if not space:
-                if not left:
-                    raise ObjectError("data set", "has more bytes than announced", expected=f"{length} bytes")
-                if position == len(buffer):
-                    yield view
-                    position = 0
-                space = min(room, left)
-                control = command | (space == left) << 1
-                struct.pack_into(">BxLLBB", buffer, position, 4, space + 6, space + 2, context_id, control)
-                position += 12
-            taken = min(space, len(piece))
-            view[position : position + taken] = piece[:taken]
-            piece = piece[taken:]
-            position, space, left = position + taken, space - taken, left - taken
-    if left:
-        raise ObjectError("data set", "has fewer bytes than announced", found=length - left, expected=f"{length} bytes")
-    yield view[:position]

@@ -19,7 +19,8 @@ from scripted_peer import ABORT, RELEASE_REQUEST, ScriptedPeer, Talk
 from tools import need
 
 from gateway.errors import GatewayError, NetworkError, ObjectError
-from gateway.network.requestor import Timeouts, fragments
+from gateway.network.pdus import fragments
+from gateway.network.requestor import Timeouts
 from gateway.network.sender import Sender
 from gateway.objects.part10 import Header, read_header
 from gateway.objects.stream import BytesSource, FileSource
@@ -118,7 +119,7 @@ def test_secure_connection(tmp_path: Path) -> None:
         header = sample()
         assert send_file(header, destination(server.server_address[1], tls=context)).delivered
         assert received == [header.size - header.dataset_offset]
-        with pytest.raises(NetworkError, match="no secure connection"):
+        with nothing_left_behind(), pytest.raises(NetworkError, match="no secure connection"):
             send_file(header, destination(server.server_address[1], tls=ssl.create_default_context()))
     finally:
         server.shutdown()
@@ -269,6 +270,21 @@ def answers_another_message(talk: Talk) -> None:
     silent(talk)
 
 
+def floods(talk: Talk) -> None:
+    talk.accept()
+    talk.message()
+    while True:
+        talk.socket.sendall(b"\4\0\0\0\x40\6\0\0\x40\2\1\1" + bytes(1 << 14))
+
+
+def answers_twice(talk: Talk) -> None:
+    talk.accept()
+    request, _ = talk.message()
+    for _ in range(100):
+        talk.respond(request)
+    silent(talk)
+
+
 def answers_garbage(talk: Talk) -> None:
     talk.accept()
     talk.message()
@@ -291,6 +307,7 @@ def answers_garbage(talk: Talk) -> None:
         (closes_instead_of_answering, "connection lost while waiting for an answer"),
         (releases_instead_of_answering, "association released by the peer"),
         (answers_another_message, "answered something that was not asked"),
+        (floods, "peer says more than it was asked"),
         (answers_garbage, "response cannot be understood"),
     ],
 )
@@ -371,6 +388,29 @@ def test_an_answer_right_before_the_connection_closes_counts() -> None:
 
     with ScriptedPeer(script) as peer, nothing_left_behind():
         assert send(peer.port).delivered
+
+
+def test_a_peer_that_answers_a_request_twice_is_not_believed() -> None:
+    with ScriptedPeer(answers_twice) as peer, nothing_left_behind():
+        association = Sender(QUICK).connect(destination(peer.port), [Offer(CT, (EXPLICIT,))])
+        request = {"sop_class": CT, "sop_instance": "1.2", "transfer_syntax": EXPLICIT, "source": BytesSource(b"abcd")}
+        association.store(**request)
+        with pytest.raises(NetworkError):
+            association.store(**request)
+
+
+def test_the_watch_cannot_keep_an_association_from_being_released() -> None:
+    def watch() -> None:
+        raise AssertionError("too late to watch")
+
+    def script(talk: Talk) -> None:
+        talk.accept()
+        talk.pdu()
+        time.sleep(1.3)
+
+    with ScriptedPeer(script) as peer, nothing_left_behind():
+        association = Sender(Timeouts(release=5)).connect(destination(peer.port), [Offer(CT, (EXPLICIT,))], watch=watch)
+        association.release()
 
 
 def test_nobody_listens() -> None:

@@ -1,0 +1,111 @@
+"""The PDUs that the gateway makes itself when it requests an association and sends (PS3.8 section 9.3)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+
+from pydicom.uid import UID
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import PresentationContext
+
+from gateway.errors import ObjectError
+from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.retrieval.engine import Destination
+
+APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")
+
+# Answers are small; a peer that announces more than this in one PDU is not talking DICOM.
+LARGEST_RECEIVED = 1 << 18
+# PDUs larger than this gain nothing; smaller ones are written several at a time.
+LARGEST_SENT = 1 << 17
+WRITTEN_AT_ONCE = 1 << 18
+
+
+def associate_request(destination: Destination, proposals: Sequence[tuple[str, str]]) -> bytes:
+    """Return the A-ASSOCIATE-RQ PDU with one context for each pair of abstract and transfer syntax (PS3.8 9.3.2)."""
+    length = MaximumLengthNotification()
+    length.maximum_length_received = LARGEST_RECEIVED
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    contexts = []
+    for number, (abstract, transfer) in enumerate(proposals):
+        context = PresentationContext()
+        context.context_id = 2 * number + 1
+        context.abstract_syntax = UID(abstract)
+        context.transfer_syntax = [UID(transfer)]
+        contexts.append(context)
+    request = A_ASSOCIATE()
+    request.application_context_name = APPLICATION_CONTEXT
+    request.calling_ae_title = destination.calling_ae
+    request.called_ae_title = destination.ae_title
+    request.presentation_context_definition_list = contexts
+    request.user_information = [length, implementation, version]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(request)
+    return pdu.encode()
+
+
+def fragments(
+    context_id: int, chunks: Iterable[bytes], length: int, maximum: int, *, command: bool = False
+) -> Iterator[memoryview]:
+    """Cut a command or data set into P-DATA-TF PDUs of one fragment each (PS3.8 9.3.5 and annex E).
+
+    Parameters
+    ----------
+    context_id : int
+        The presentation context.
+    chunks : iterable of bytes
+        The bytes, in pieces of any size.
+    length : int
+        How many there are.
+    maximum : int
+        Maximum length of a PDU body by the peer's wish, 0 for none.
+    command : bool
+        Whether the bytes are a command set.
+
+    Yields
+    ------
+    memoryview
+        Whole PDUs, several at a time when they are small; valid until the next one is asked for.
+
+    Raises
+    ------
+    ObjectError
+        If there are more or fewer bytes than announced.
+    """
+    if not length:
+        raise ObjectError("data set", "is empty")
+    room = (min(maximum or LARGEST_SENT, LARGEST_SENT) - 6) & ~1
+    buffer = bytearray(max(1, WRITTEN_AT_ONCE // (room + 12)) * (room + 12))
+    view = memoryview(buffer)
+    position = space = 0
+    left = length
+    for chunk in chunks:
+        piece = memoryview(chunk)
+        while piece:
+            if not space:
+                if not left:
+                    raise ObjectError("data set", "has more bytes than announced", expected=f"{length} bytes")
+                if position == len(buffer):
+                    yield view
+                    position = 0
+                space = min(room, left)
+                control = command | (space == left) << 1
+                struct.pack_into(">BxLLBB", buffer, position, 4, space + 6, space + 2, context_id, control)
+                position += 12
+            taken = min(space, len(piece))
+            view[position : position + taken] = piece[:taken]
+            piece = piece[taken:]
+            position, space, left = position + taken, space - taken, left - taken
+    if left:
+        raise ObjectError("data set", "has fewer bytes than announced", found=length - left, expected=f"{length} bytes")
+    yield view[:position]
