@@ -103,6 +103,8 @@ class Plan:
         Reason by name, for every instance that stays as it is.
     twins : dict of str to str
         SOP Instance UID of the received enhanced twin by name, for every instance that has one (G23).
+    spare : set of str
+        Names of received enhanced objects whose sources were converted before they came: second guises.
     targets : dict of str to Target
         What became of every converted source, by SOP Instance UID.
     """
@@ -110,6 +112,7 @@ class Plan:
     objects: list[Planned] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     twins: dict[str, str] = field(default_factory=dict)
+    spare: set[str] = field(default_factory=set)
     targets: dict[str, Target] = field(default_factory=dict)
 
 
@@ -175,7 +178,10 @@ def _find_twins(facts: Sequence[Facts], plan: Plan) -> None:
     held = {fact.sop_instance: fact for fact in facts}
     for fact in facts:
         sources = fact.conversion_sources
-        if sources and all(uid in held for uid in sources):
+        if sources and all(uid in plan.targets for uid in sources):
+            plan.kept[fact.name] = "received enhanced after its sources had been converted"
+            plan.spare.add(fact.name)
+        elif sources and all(uid in held for uid in sources):
             plan.kept[fact.name] = "received enhanced; its sources are held"
             for uid in sources:
                 plan.twins[held[uid].name] = fact.sop_instance

@@ -81,11 +81,14 @@ class StudyConversion:
         Reason by name for what stays as it is.
     twins : dict of str to str
         SOP Instance UID of the received enhanced twin, by name of the source.
+    spare : set of str
+        Names of received enhanced objects whose sources were converted before they came.
     """
 
     objects: list[Converted] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     twins: dict[str, str] = field(default_factory=dict)
+    spare: set[str] = field(default_factory=set)
 
     def record(self, study: str) -> dict:
         """Return the durable record of this conversion."""
@@ -176,7 +179,7 @@ def convert_facts(
     while True:
         usable = [_refused(fact, failed.get(fact.name, "")) for fact in facts]
         plan = make_plan(usable, identity, frozen=frozen, referred=referred)
-        result = StudyConversion(kept=plan.kept, twins=plan.twins)
+        result = StudyConversion(kept=plan.kept, twins=plan.twins, spare=plan.spare)
         for planned in plan.objects:
             fault("convert.object")
             try:

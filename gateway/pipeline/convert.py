@@ -236,6 +236,8 @@ def settlements(rows: Sequence[InstanceRow], result: StudyConversion) -> dict[st
         views = UNCHANGED
         if row.sop_instance in twins:
             views = TWIN
+        elif row.name in result.spare:
+            views = View.RECEIVED  # the enhanced view has these frames already
         elif row.name in result.twins or row.name not in result.kept:
             views = CONVERTED
         found[row.name] = Settlement(views, result.kept.get(row.name, ""))
