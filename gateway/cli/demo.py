@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -207,11 +208,10 @@ class Demonstration:
     @contextmanager
     def _progress(self, label: str, length: int) -> Iterator[Callable[[int], None]]:
         """Show a progress bar on a terminal; elsewhere nothing, so that output can be read by programs."""
-        if self.quiet or not click.get_text_stream("stderr").isatty():
+        if self.quiet or not sys.stderr.isatty():
             yield lambda number: None
             return
-        stream = click.get_text_stream("stderr")
-        with click.progressbar(length=length, label=f"{label:<22}", file=stream, show_pos=True) as bar:
+        with click.progressbar(length=length, label=f"{label:<22}", file=sys.stderr, show_pos=True) as bar:
             yield bar.update
 
 

@@ -185,7 +185,8 @@ def _key(where: Dataset, element: Any) -> tuple[Any, ...]:
     """Return what identifies an element: private ones by creator, because their block may move (PS3.5 7.8)."""
     tag = element.tag
     if tag.is_private and not tag.is_private_creator:
-        return tag.group, element.private_creator or "", tag.element & 0xFF
+        creator = where.get((tag.group, tag.element >> 8))
+        return tag.group, str(creator.value) if creator is not None else "", tag.element & 0xFF
     return (0x00080008,) if tag == 0x00089007 else (tag,)  # Frame Type is what Image Type becomes
 
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 # More rows would make a picture nobody looks at.
-MOST_OBJECTS = 8
+MOST_OBJECTS = 6
 
 
 def draw(path: Path, received: Sequence[Received], sent: Mapping[str, Path]) -> list[Received]:
-    """Write the montage and return the objects in it, a row each: the longest ones first."""
-    made = sorted((found for found in received if found.made), key=lambda found: -found.frames)
+    """Write the montage and return the objects in it, a row each: what shows most comes first."""
+    made = sorted((found for found in received if found.made), key=_worth, reverse=True)
     rows: list[list[tuple[np.ndarray, np.ndarray]]] = []
     shown: list[Received] = []
     for found in made:
@@ -32,6 +32,12 @@ def draw(path: Path, received: Sequence[Received], sent: Mapping[str, Path]) -> 
     if rows:
         montage.write(path, rows)
     return shown
+
+
+def _worth(found: Received) -> tuple[int, int]:
+    """Objects with three frames to show come before others, large images before small ones."""
+    header = pydicom.dcmread(found.path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+    return min(found.frames, 3), header.Rows * header.Columns
 
 
 def _pairs(found: Received, sent: Mapping[str, Path]) -> list[tuple[np.ndarray, np.ndarray]]:

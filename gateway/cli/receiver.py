@@ -39,7 +39,7 @@ class Shelf:
 
     def store(self, event: Any) -> int:
         """Store one instance; the handler of C-STORE requests."""
-        called = event.assoc.acceptor.ae_title or "UNKNOWN"
+        called = event.assoc.requestor.primitive.called_ae_title.strip()
         with self.lock:
             self.count += 1
             path = self.root / called / f"{self.count:06d}.dcm"
