@@ -6,22 +6,27 @@ holds only if nothing has been stored under that SOP Instance UID meanwhile; els
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.archive.comparison import same_object
 from gateway.archive.entities import describe, find_series, insert, insert_references, referred, supersede
-from gateway.archive.files import digest_of_name
+from gateway.archive.files import digest_of_name, storage_errors
 from gateway.archive.jobs import CONVERT
 from gateway.archive.partitions import OWN_REASON
 from gateway.archive.rows import Admission, InstanceRow
 from gateway.archive.views import ALL_VIEWS, NO_VIEW, fresh_views
-from gateway.errors import ArchiveError, ResourceError
+from gateway.errors import ArchiveError, GatewayError, ResourceError
 from gateway.objects.part10 import Header
 from gateway.observe import event, fault, warning
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
+
+
+# Versions of one SOP Instance UID that a new arrival is compared with beyond their digests, the latest first.
+_MOST_COMPARED = 4
 
 
 class Origin(NamedTuple):
@@ -55,11 +60,15 @@ class _Verdict(NamedTuple):
 
 
 def admit(archive: Archive, name: str, header: Header, origin: Origin) -> Admission:
-    """Index one committed file; on failure nothing of it is left."""
+    """Index one committed file; on failure nothing of it is left, unless the index knows it already."""
     try:
-        return place(archive, name, header, origin)
+        with storage_errors(name):
+            return place(archive, name, header, origin)
     except ResourceError:
-        archive.files.remove(name)
+        # If the index cannot even be asked the file stays: the next recovery will find out.
+        with contextlib.suppress(GatewayError, OSError):
+            if not archive.database.row("SELECT 1 FROM instance WHERE name = ?", (name,)):
+                archive.files.remove(name)
         raise
 
 
@@ -93,8 +102,8 @@ def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
     equal = next((row.name for row in held if row.digest == digest and _present(archive, row)), "")
     if not equal and made and made[1].hex() == digest:
         equal = made[0]
-    if not equal and current is not None and same_object(archive, current, header):
-        equal = current.name
+    if not equal:
+        equal = next((row.name for row in held[:_MOST_COMPARED] if same_object(archive, row, header)), "")
     return _Verdict(sorted(row.id for row in held), made is not None, equal, current)
 
 

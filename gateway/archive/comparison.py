@@ -122,7 +122,9 @@ def _same_span(one: Header, first: Element, other: Header, second: Element) -> b
         return False
     if one.big_endian != other.big_endian and UNIT_SIZE.get(first.vr, 1) > 1:
         return False
-    return _same_bytes(FileSource(one.path, *left), FileSource(other.path, *right))
+    return _same_bytes(
+        FileSource(one.path, left.offset, left.length), FileSource(other.path, right.offset, right.length)
+    )
 
 
 def _same_bytes(one: FileSource, other: FileSource) -> bool:

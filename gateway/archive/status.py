@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.archive.custody import DELIVERED, FAILED, PENDING, REFUSED
 from gateway.archive.jobs import CONVERT, DELIVER, HELD, Job
 from gateway.archive.views import View, name_of
+from gateway.standard.sop_classes import ENHANCED_CLASSES
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
@@ -115,7 +116,7 @@ def _series(archive: Archive, study: int) -> list[dict[str, Any]]:
     """Return what each received series has become, in words and as data."""
     became: dict[int, list[dict[str, Any]]] = {}
     for series, uid, sop_class, frames in archive.database.rows(_ENHANCED, (study,)):
-        text = f"enhanced {frames} frames as {uid}"
+        text = f"enhanced {frames} frames as {uid}" if sop_class in ENHANCED_CLASSES else f"references updated as {uid}"
         became.setdefault(series, []).append(
             {"text": text, "sop_instance": uid, "sop_class": sop_class, "frames": frames}
         )

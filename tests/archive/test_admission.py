@@ -1,0 +1,305 @@
+"""What becomes of an object that has been received (REQUIREMENTS S6, G23)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from archive_tools import (
+    CT,
+    DATA,
+    ENHANCED_CT,
+    HandClock,
+    commit,
+    ct,
+    debris,
+    derive,
+    store,
+    store_file,
+)
+
+from gateway import observe
+from gateway.archive.index import Archive
+from gateway.archive.rows import Settlement
+from gateway.archive.views import ALL_VIEWS, NO_VIEW, View
+from gateway.errors import ResourceError
+from gateway.objects.elements import Element, make
+from gateway.objects.part10 import file_meta, read_header
+
+
+def settle(archive: Archive, study: str, views: View = ALL_VIEWS) -> None:
+    archive.record_conversion(study, [], {row.name: Settlement(views, "why") for row in archive.unsettled(study)})
+
+
+def test_a_fresh_image_is_received_and_classic_and_its_study_is_due_after_the_quiet_time(
+    archive: Archive, clock: HandClock
+) -> None:
+    admission = store(archive, ct())
+    row = archive.instance("1.2.3.4.1")
+    assert row is not None
+    assert (admission.kind, admission.name, admission.study) == ("stored", row.name, "1.2.3")
+    assert (row.views, row.settled, row.kind) == (View.RECEIVED | View.CLASSIC, False, "received")
+    assert (row.study, row.series, row.sop_class) == ("1.2.3", "1.2.3.4", CT)
+    assert (row.peer, row.convert, row.prior, row.frames, row.instance_number) == ("CT1", True, False, 1, 1)
+    assert b"".join(archive.source_of(row).chunks()).endswith(bytes(32))
+    (job,) = archive.jobs.listing()
+    assert (job.kind, job.study, job.not_before) == ("convert", "1.2.3", clock.time + 120)
+    clock.time += 100
+    store(archive, ct("1.2.3.4.2"))
+    assert [job.not_before for job in archive.jobs.listing()] == [clock.time + 120]
+
+
+def test_a_fresh_enhanced_image_is_not_in_the_classic_view(archive: Archive) -> None:
+    store(archive, ct(sop_class=ENHANCED_CT))
+    assert archive.select(View.CLASSIC) == []
+    assert len(archive.select(View.RECEIVED)) == 1
+
+
+def test_admitting_the_same_file_again_changes_nothing(archive: Archive) -> None:
+    name = commit(archive, ct())
+    header = read_header(archive.files.intake_path(name))
+    first = archive.admit(name, header, peer="CT1")
+    assert archive.admit(name, header, peer="CT1") == first
+    assert len(archive.versions("1.2.3.4.1")) == 1
+    assert debris(archive) == []
+
+
+def test_S6_the_same_object_again_is_one_copy(archive: Archive) -> None:
+    first = store(archive, ct())
+    second = store(archive, ct())
+    assert (second.kind, second.name) == ("duplicate", first.name)
+    assert [row.name for row in archive.versions("1.2.3.4.1")] == [first.name]
+    assert debris(archive) == []
+
+
+def test_S6_other_pixels_are_a_new_version_and_both_are_kept(
+    archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = store(archive, ct())
+    settle(archive, "1.2.3")
+    with caplog.at_level(logging.WARNING):
+        second = store(archive, ct(), pixels=bytes(31) + b"\1")
+    assert second.kind == "version"
+    assert re.search(f"intake.version .*held={first.name} stored={second.name}", caplog.text)
+    new, old = archive.versions("1.2.3.4.1")
+    assert (new.name, new.superseded, new.settled) == (second.name, 0, False)
+    assert (old.name, old.superseded, old.views) == (first.name, old.id, NO_VIEW)
+    assert archive.files.locate(first.name).exists()
+    assert archive.instance("1.2.3.4.1") == new
+    assert archive.study_sources("1.2.3") == archive.unsettled("1.2.3") == [new]
+    assert [job.kind for job in archive.jobs.listing()] == ["convert"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"PatientName": "Doe^Joan"}, {"StationName": "CT"}, {"StudyDescription": None}, {"refers_to": ("1.9",)}],
+    ids=str,
+)
+def test_S6_any_other_element_makes_a_new_version(archive: Archive, change: dict) -> None:
+    store(archive, ct())
+    assert store(archive, ct(**change)).kind == "version"
+
+
+def test_S6_padding_makes_no_version(archive: Archive) -> None:
+    store(archive, ct())
+    ds = ct()
+    tag = make("PatientName").tag
+    ds[tag] = Element(tag, "PN", b"Doe^Jane  ")
+    assert store(archive, ds).kind == "duplicate"
+
+
+def test_S6_an_old_version_that_comes_again_is_not_stored_again_and_does_not_become_current(archive: Archive) -> None:
+    first = store(archive, ct())
+    second = store(archive, ct(), pixels=b"\1" * 32)
+    third = store(archive, ct())
+    assert (third.kind, third.name) == ("duplicate", first.name)
+    current = archive.instance("1.2.3.4.1")
+    assert current is not None
+    assert current.name == second.name
+
+
+def test_S6_a_version_in_another_study_has_both_studies_converted_again(archive: Archive) -> None:
+    store(archive, ct())
+    settle(archive, "1.2.3")
+    job = archive.jobs.take("convert")
+    assert job is None  # not due yet
+    store(archive, ct(study="1.2.99"))
+    assert {job.study for job in archive.jobs.listing()} == {"1.2.3", "1.2.99"}
+
+
+def test_S6_the_only_copy_is_not_dropped_when_the_one_held_has_vanished(archive: Archive) -> None:
+    first = store(archive, ct())
+    archive.files.remove(first.name)
+    second = store(archive, ct())
+    assert second.kind == "version"
+    row = archive.instance("1.2.3.4.1")
+    assert row is not None
+    assert b"".join(archive.source_of(row).chunks())
+
+
+def syntaxes() -> list[Path]:
+    folder = DATA / "ct_transfer_syntaxes"
+    return sorted(folder.glob("*.dcm")) if folder.is_dir() else []
+
+
+# What is expected of each encoding after the first file. The lossy ones have a UID of their own; the lossless JPEG ones
+# carry a derivation description more. Whether JPEG 2000 and JPEG-LS can be decoded depends on what is installed.
+EXPECTED = {
+    "BigEndianExplicit": {"duplicate"},
+    "DeflatedExplicit": {"duplicate"},
+    "LittleEndianExplicit": {"duplicate"},
+    "LittleEndianImplicit": {"duplicate"},
+    "RLELossless": {"duplicate"},
+    "JPEG2000LosslessOnly": {"duplicate", "version"},
+    "JPEGLSLossless": {"duplicate", "version"},
+    "JPEGProcess14SV1": {"version"},
+    "JPEGProcess14Transfer": {"version", "duplicate"},  # equal to the one before where that can be decoded
+    "JPEG2000Transfer": {"stored"},
+    "JPEGLSLossy": {"stored"},
+    "JPEGProcess1": {"stored"},
+    "JPEGProcess2": {"stored"},
+    "JPEGProcess6": {"stored"},
+}
+
+
+@pytest.mark.skipif(not syntaxes(), reason="needs ct_transfer_syntaxes")
+def test_S6_one_slice_in_sixteen_transfer_syntaxes(archive: Archive) -> None:
+    store_file(archive, syntaxes()[0])
+    for path in syntaxes()[1:]:
+        admission = store_file(archive, path)
+        expected = next(kinds for part, kinds in EXPECTED.items() if f"_{part}" in path.name)
+        assert admission.kind in expected, path.name
+        row = archive.instance(read_header(path).sop_instance)
+        assert row is not None
+        assert archive.path_of(row).exists()
+        assert archive.files.locate(admission.name).exists()
+    assert debris(archive) == []
+
+
+@pytest.mark.skipif(not syntaxes(), reason="needs ct_transfer_syntaxes")
+def test_S6_an_undecodable_encoding_is_kept_as_a_version(archive: Archive) -> None:
+    store_file(archive, syntaxes()[0])
+    path = next(path for path in syntaxes() if "RLELossless" in path.name)
+    header = read_header(path)
+    assert header.pixels is not None
+    assert header.pixels.fragments is not None
+    data = bytearray(path.read_bytes())
+    start, length = header.pixels.fragments[0]
+    data[start : start + length] = b"\xff" * length
+    broken = file_meta(header.sop_class, header.sop_instance, header.transfer_syntax) + data[header.dataset_offset :]
+    target = archive.files.root / "broken.dcm"
+    target.write_bytes(broken)
+    assert store_file(archive, target).kind == "version"
+
+
+def test_G23_our_own_object_coming_back_is_not_kept_twice(archive: Archive) -> None:
+    store(archive, ct())
+    made = derive(archive, "1.2.3")
+    source = archive.unsettled("1.2.3")[0]
+    archive.record_conversion("1.2.3", [made], {source.name: Settlement(View.RECEIVED | View.CLASSIC)})
+    archive.jobs.finish(archive.jobs.listing()[0])
+    own = archive.instance(made.sop_instance)
+    assert own is not None
+    part = archive.files.begin(file_meta(made.sop_class, made.sop_instance, made.transfer_syntax))
+    for chunk in archive.source_of(own).chunks():
+        part.write(chunk)
+    name = part.commit()
+    admission = archive.admit(name, read_header(part.path), peer="PACS", prior=True)
+    assert (admission.kind, admission.name) == ("own", made.name)
+    assert archive.versions(made.sop_instance) == [own]
+    assert debris(archive) == []
+
+
+def test_G23_our_own_object_coming_back_in_another_encoding_is_recognised(archive: Archive) -> None:
+    store(archive, ct())
+    made = derive(archive, "1.2.3")
+    archive.record_conversion("1.2.3", [made], {})
+    own = archive.instance(made.sop_instance)
+    assert own is not None
+    from gateway.objects.encode import encode
+
+    target = archive.files.root / "own.dcm"
+    part = archive.files.begin(file_meta(made.sop_class, made.sop_instance, made.transfer_syntax))
+    for chunk in archive.source_of(own).chunks():
+        part.write(chunk)
+    header = read_header(part.path)
+    implicit = file_meta(made.sop_class, made.sop_instance, "1.2.840.10008.1.2") + encode(header.dataset, implicit=True)
+    target.write_bytes(implicit + b"\xe0\x7f\x10\x00" + (32).to_bytes(4, "little") + bytes(32))
+    part.discard()
+    assert store_file(archive, target, prior=True).kind == "own"
+    assert archive.versions(made.sop_instance) == [own]
+
+
+def test_G23_our_own_object_coming_back_altered_is_kept_outside_every_view(
+    archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(archive, ct())
+    made = derive(archive, "1.2.3")
+    archive.record_conversion("1.2.3", [made], {})
+    with caplog.at_level(logging.WARNING):
+        admission = store(archive, ct(made.sop_instance, sop_class=made.sop_class), peer="PACS", prior=True)
+    assert admission.kind == "own"
+    assert "intake.own_changed" in caplog.text
+    own, returned = archive.versions(made.sop_instance)
+    assert (own.kind, own.name, returned.name) == ("derived", made.name, admission.name)
+    assert (returned.views, returned.settled) == (NO_VIEW, True)
+    assert archive.files.locate(admission.name).exists()
+
+
+def test_G23_a_prior_is_in_all_views_at_once_and_nothing_is_scheduled(archive: Archive) -> None:
+    store(archive, ct(), peer="PACS", prior=True)
+    row = archive.instance("1.2.3.4.1")
+    assert row is not None
+    assert (row.views, row.settled, row.prior) == (ALL_VIEWS, True, True)
+    assert "PACS" in row.reason
+    assert archive.jobs.listing() == []
+
+
+def test_what_a_destination_alters_never_replaces_what_it_was_sent(archive: Archive) -> None:
+    first = store(archive, ct())
+    admission = store(archive, ct(PatientName="Coerced"), peer="PACS", prior=True)
+    assert admission.kind == "version"
+    current = archive.instance("1.2.3.4.1")
+    assert current is not None
+    assert current.name == first.name
+    assert not current.settled
+    assert archive.files.locate(admission.name).exists()
+
+
+@pytest.mark.parametrize("point", ["admit.before_commit", "admit.after_commit"])
+def test_S4_a_failure_leaves_nothing_half_stored(archive: Archive, point: str) -> None:
+    observe.load_faults(f"{point}=ENOSPC")
+    with pytest.raises(ResourceError):
+        store(archive, ct())
+    assert debris(archive) == []
+    assert store(archive, ct()).kind == ("stored" if "before" in point else "duplicate")
+
+
+def test_numbers_and_texts_that_do_not_fit_do_not_keep_an_object_out(archive: Archive) -> None:
+    ds = ct(SpecificCharacterSet="ISO_IR 999", InstanceNumber="9" * 30)
+    tag = make("PatientName").tag
+    ds[tag] = Element(tag, "PN", b"M\xfcller^\xff ")
+    store(archive, ds)
+    row = archive.instance("1.2.3.4.1")
+    assert row is not None
+    assert row.instance_number is None
+
+
+def test_names_are_indexed_as_unicode(archive: Archive) -> None:
+    ds = ct(SpecificCharacterSet="ISO_IR 192")
+    tag = make("PatientName").tag
+    ds[tag] = Element(tag, "PN", "Müller^Jörg".encode())
+    store(archive, ds)
+    assert archive.database.row("SELECT name FROM patient") == ("Müller^Jörg",)
+
+
+def test_patients_are_told_apart_by_issuer_and_without_an_id_by_study(archive: Archive) -> None:
+    for n, more in enumerate(
+        ({}, {}, {"IssuerOfPatientID": "B"}, {"PatientID": None}, {"PatientID": None}, {"PatientID": ""})
+    ):
+        store(archive, ct(f"1.5.{n}", study=f"1.5.{n}.1", **more))
+    assert archive.database.row("SELECT count(*) FROM patient") == (5,)
+    assert len(archive.select(View.RECEIVED, patient="P1")) == 3
+    assert len(archive.select(View.RECEIVED, patient="P1", issuer="B")) == 1

@@ -1,0 +1,251 @@
+"""Acknowledged means safe: the box is killed at every fault point, and loses power, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from archive_tools import commit, counted, ct, debris, derive, python, store, tallies
+
+from gateway import observe
+from gateway.archive.index import Archive
+from gateway.archive.rows import Settlement
+from gateway.archive.views import ALL_VIEWS, View
+
+# Every line it prints is a promise: the object, the conversion or the decision is safe.
+LIFE = """
+import sys
+from pathlib import Path
+from archive_tools import ct, derive, store
+from gateway.archive.index import Archive
+from gateway.archive.rows import Settlement
+from gateway.archive.views import View
+
+archive = Archive(Path(sys.argv[1]))
+archive.recover()
+def promise(*words):
+    print(*words, flush=True)
+for n in (1, 2, 3):
+    store(archive, ct(f"1.2.3.4.{n}", number=n), pixels=bytes([n]) * 32)
+    promise("stored", f"1.2.3.4.{n}")
+store(archive, ct("1.2.3.4.1", number=1), pixels=bytes([1]) * 32)
+promise("stored", "1.2.3.4.1")
+archive.checkpoint()
+store(archive, ct("1.2.3.4.4", number=4), pixels=bytes([4]) * 32)
+promise("stored", "1.2.3.4.4")
+made = derive(archive, "1.2.3")
+settled = {row.name: Settlement(View.RECEIVED | View.CLASSIC) for row in archive.unsettled("1.2.3")}
+archive.record_conversion("1.2.3", [made], settled, {"edition": 1})
+promise("converted", made.sop_instance)
+archive.custody.decide("1.2.3", "PACS", View.ENHANCED, "takes them")
+promise("decided", "PACS")
+archive.checkpoint()
+archive.jobs.finish(archive.jobs.listing()[0])
+promise("done", "all")
+"""
+
+POINTS = [
+    "intake.write=kill@2",
+    "intake.before_sync=kill@2",
+    "intake.before_rename=kill@2",
+    "intake.after_rename=kill@2",
+    "admit.before_commit=kill@3",
+    "admit.after_commit=kill@3",
+    "admit.before_remove=kill",
+    "checkpoint.before_move=kill",
+    "checkpoint.moved=kill@2",
+    "record.before_rename=kill",
+    "record.after_rename=kill",
+    "settle.before_commit=kill",
+    "settle.after_commit=kill",
+    "record.before_rename=kill@2",
+    "record.after_rename=kill@2",
+]
+
+
+def live(data: Path, faults: str = "") -> list[list[str]]:
+    process = python(LIFE, data, faults=faults)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == (-9 if faults else 0), err
+    return [line.split() for line in out.splitlines()]
+
+
+def kept(archive: Archive, promises: list[list[str]]) -> None:
+    """Assert that every promise holds and nothing else is lying about."""
+    assert debris(archive) == []
+    assert tallies(archive) == counted(archive)
+    for kind, what in promises:
+        if kind == "stored":
+            row = archive.instance(what)
+            assert row is not None
+            assert b"".join(archive.source_of(row).chunks()).endswith(bytes([int(what[-1])]) * 32)
+        elif kind == "converted":
+            row = archive.instance(what)
+            assert row is not None
+            assert row.views == View.ENHANCED
+            assert archive.partitions("1.2.3")[-1] == {"edition": 1}
+            assert len(archive.sources_of(what)) == 4
+            assert archive.unsettled("1.2.3") == []
+        elif kind == "decided":
+            decision = archive.custody.decision("1.2.3", what)
+            assert decision is not None
+            assert decision.view == View.ENHANCED
+
+
+@pytest.mark.parametrize("faults", POINTS)
+def test_killed_at_a_fault_point_nothing_acknowledged_is_lost(tmp_path: Path, faults: str) -> None:
+    promises = live(tmp_path / "data", faults)
+    assert ["done", "all"] not in promises
+    lost = tmp_path / "lost"
+    power_cut(tmp_path / "data", lost)
+    for data in (tmp_path / "data", lost):
+        archive = Archive(data)
+        archive.recover()
+        kept(archive, promises)
+        archive.close()
+    if faults in POINTS[::5]:
+        kept_after_another_life = live(tmp_path / "data")
+        archive = Archive(tmp_path / "data")
+        kept(archive, kept_after_another_life)
+        assert [row.sop_instance for row in archive.select(View.RECEIVED)] == [f"1.2.3.4.{n}" for n in (1, 2, 3, 4)]
+        archive.close()
+
+
+def power_cut(data: Path, target: Path) -> None:
+    """Copy a data directory without the log of the index, which is synced only by a checkpoint."""
+    for path in data.rglob("*"):
+        copy = target / path.relative_to(data)
+        if path.is_dir():
+            copy.mkdir(parents=True, exist_ok=True)
+        elif not path.name.endswith(("-wal", "-shm")):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+
+
+def test_only_files_that_a_durable_index_knows_leave_the_intake_folder(archive: Archive) -> None:
+    known = store(archive, ct())
+    unknown = commit(archive, ct("1.2.3.4.2"))
+    assert archive.checkpoint() == 1
+    assert archive.files.waiting() == [unknown]
+    assert archive.files.locate(known.name) == archive.files.received_path(known.name)
+    assert archive.checkpoint() == 0
+
+
+def test_a_checkpoint_that_a_reader_holds_back_moves_nothing(archive: Archive) -> None:
+    other = Archive(archive.files.root, readonly=True)
+    store(archive, ct())
+    with other.database._lock:
+        other.database._connection.execute("BEGIN")
+        other.database.rows("SELECT count(*) FROM instance")
+        store(archive, ct("1.2.3.4.2"))
+        assert archive.checkpoint() == 0
+        assert len(archive.files.waiting()) == 2
+        other.database._connection.execute("COMMIT")
+    assert archive.checkpoint() == 2
+    other.close()
+
+
+def test_an_acknowledged_file_unknown_to_the_index_is_indexed_with_the_policy_of_its_peer(archive: Archive) -> None:
+    commit(archive, ct(), peer="CT1")
+    commit(archive, ct("1.9.1", study="1.9"), peer="PACS")
+    report = archive.recover(lambda peer: (peer != "CT1", peer == "PACS"))
+    assert (report.indexed, report.duplicates) == (2, 0)
+    first, second = archive.instance("1.2.3.4.1"), archive.instance("1.9.1")
+    assert first is not None
+    assert second is not None
+    assert (first.peer, first.convert, first.prior) == ("CT1", False, False)
+    assert (second.peer, second.convert, second.prior, second.settled) == ("PACS", True, True, True)
+    assert [job.study for job in archive.jobs.listing()] == ["1.2.3"]
+    assert archive.recover().indexed == 0
+
+
+def test_a_file_whose_content_is_held_is_dropped_by_the_recovery(archive: Archive) -> None:
+    store(archive, ct())
+    commit(archive, ct())
+    report = archive.recover()
+    assert (report.indexed, report.duplicates) == (1, 1)
+    assert debris(archive) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100, bytes(128) + b"DICM" + b"\x08\0\x16\0UI\xff\0"])
+def test_an_unreadable_file_in_the_intake_folder_is_set_aside_not_deleted(archive: Archive, content: bytes) -> None:
+    part = archive.files.begin()
+    part.write(content)
+    name = part.commit()
+    report = archive.recover()
+    assert report.quarantined == [f"{name}.dcm"]
+    assert (archive.files.quarantine / f"{name}.dcm").read_bytes() == content
+    assert archive.files.waiting() == []
+
+
+def test_an_indexed_file_that_is_gone_is_reported(archive: Archive) -> None:
+    name = store(archive, ct()).name
+    archive.files.remove(name)
+    assert archive.recover().missing == [name]
+
+
+def test_a_recovery_leaves_alone_what_living_processes_are_receiving(archive: Archive) -> None:
+    part = archive.files.begin()
+    part.write(b"half")
+    assert archive.recover().swept == 0
+    part.write(b"whole")
+    assert archive.files.locate(part.commit()).exists()
+
+
+def test_a_record_written_but_not_applied_is_applied_by_the_recovery(archive: Archive) -> None:
+    store(archive, ct())
+    made = derive(archive, "1.2.3")
+    observe.load_faults("settle.before_commit=EIO")
+    settled = {row.name: Settlement(View.RECEIVED | View.CLASSIC) for row in archive.unsettled("1.2.3")}
+    with pytest.raises(OSError, match="Input/output"):
+        archive.record_conversion("1.2.3", [made], settled, {"n": 0})
+    assert archive.instance(made.sop_instance) is None
+    assert len(archive.unsettled("1.2.3")) == 1
+    assert archive.recover().records == 1
+    assert archive.instance(made.sop_instance) is not None
+    assert archive.unsettled("1.2.3") == []
+    assert archive.recover().records == 0
+
+
+def test_the_same_conversion_recorded_twice_changes_nothing(archive: Archive) -> None:
+    store(archive, ct())
+    made = derive(archive, "1.2.3")
+    settled = {row.name: Settlement(ALL_VIEWS, "why") for row in archive.unsettled("1.2.3")}
+    archive.record_conversion("1.2.3", [made], settled, {"n": 0})
+    before = [archive.database.rows(f"SELECT * FROM {name}") for name in ("instance", "derived", "uid_map", "series")]
+    archive.record_conversion("1.2.3", [made], settled, {"n": 0})
+    after = [archive.database.rows(f"SELECT * FROM {name}") for name in ("instance", "derived", "uid_map", "series")]
+    assert before == after
+    assert len(list(archive.files.records.iterdir())) == 1
+    archive.record_conversion("1.2.3", [], {}, {"n": 1})
+    assert archive.partitions("1.2.3") == [{"n": 0}, {"n": 1}]
+
+
+def test_G22_the_map_of_uids_is_rebuilt_from_the_records_alone(archive: Archive) -> None:
+    for n in (1, 2, 3):
+        store(archive, ct(f"1.2.3.4.{n}", number=n))
+    made = derive(archive, "1.2.3")
+    archive.record_conversion("1.2.3", [made], {})
+    expected = archive.database.rows("SELECT source, digest, derived, frame FROM uid_map")
+    assert archive.derived_from("1.2.3.4.2") == [(made.sop_instance, 2)]
+    assert archive.sources_of(made.sop_instance) == [f"1.2.3.4.{n}" for n in (1, 2, 3)]
+    archive.close()
+    for path in archive.files.root.glob("index.sqlite3*"):
+        path.unlink()
+    rebuilt = Archive(archive.files.root)
+    rebuilt.recover()
+    assert rebuilt.database.rows("SELECT source, digest, derived, frame FROM uid_map") == expected
+    rebuilt.close()
+
+
+def test_a_record_says_in_plain_json_what_became_of_what(archive: Archive) -> None:
+    name = store(archive, ct()).name
+    made = derive(archive, "1.2.3")
+    archive.record_conversion("1.2.3", [made], {name: Settlement(View.RECEIVED, "why")}, {"edition": 1})
+    (path,) = archive.files.records.iterdir()
+    record = json.loads(path.read_bytes())
+    assert record["study"] == "1.2.3"
+    assert record["settled"] == [{"names": [name], "reason": "why", "views": 1}]
+    assert record["objects"][0]["frames"] == [[name, "1.2.3.4.1"]]
+    assert record["record"] == {"edition": 1}
