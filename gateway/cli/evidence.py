@@ -18,12 +18,15 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-# Elements that name the object rather than describe the image, or that a conversion may change by the standard: File
-# Meta, SOP Class and Instance (in the Conversion Source), Query/Retrieve View, Contributing Equipment.
-_IDENTITY = frozenset((0x00080016, 0x00080018, 0x00080053, 0x0018A001, 0x00209172, 0x7FE00010))
-_DATA_SET_TRAILING_PADDING = 0xFFFCFFFC
-# References to other images may have been rewritten to what these have become.
-_REFERENCES = frozenset((0x00081140, 0x00082112))
+# SOP Class and Instance are in the Conversion Source; a conversion has its own Query/Retrieve View, Contributing
+# Equipment and Conversion Source; Referenced and Source Image may name what their targets have become. Pixel Data is
+# compared as bytes, Data Set Trailing Padding means nothing.
+_NOT_COMPARED = frozenset(
+    (
+        *(0x00080016, 0x00080018, 0x00080053, 0x0018A001, 0x00209172),
+        *(0x00081140, 0x00082112, 0x7FE00010, 0xFFFCFFFC),
+    )
+)
 
 
 @dataclass
@@ -34,6 +37,8 @@ class Received:
     ----------
     carries : list of str
         SOP Instance UIDs of the sent instances, in frame order for an enhanced object made of them.
+    made : bool
+        Whether it was made on the way; a received enhanced twin was not.
     """
 
     path: Path
@@ -43,11 +48,7 @@ class Received:
     frames: int
     digest: str
     carries: list[str]
-
-    @property
-    def made(self) -> bool:
-        """Whether it was made of others on the way."""
-        return self.carries != [self.sop_instance]
+    made: bool
 
 
 @dataclass
@@ -79,7 +80,7 @@ def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Findings:
     for path in arrived:
         with path.open("rb") as file:
             header = pydicom.dcmread(file, stop_before_pixels=True)
-            found = _received(path, header)
+            found = _received(path, header, sent)
             findings.received.append(found)
             if found.made:
                 _compare_frames(findings, found, header, path, sent)
@@ -89,7 +90,7 @@ def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Findings:
     return findings
 
 
-def _received(path: Path, header: Dataset) -> Received:
+def _received(path: Path, header: Dataset, sent: Mapping[str, Path]) -> Received:
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
     sources = [
         item.ReferencedSOPInstanceUID
@@ -104,6 +105,7 @@ def _received(path: Path, header: Dataset) -> Received:
         frames=_count(header),
         digest=data_set_digest(path),
         carries=sources or [header.SOPInstanceUID],
+        made=bool(sources) and header.SOPInstanceUID not in sent,
     )
 
 
@@ -163,22 +165,30 @@ def _compare_frames(findings: Findings, found: Received, header: Dataset, path: 
 
 
 def _compared(element: Any) -> bool:
-    return not (
-        element.tag in _IDENTITY
-        or element.tag in _REFERENCES
-        or element.tag == _DATA_SET_TRAILING_PADDING
-        or element.tag.element == 0  # group length
-        or element.tag.is_private_creator
-        or element.is_empty
-    )
+    return not (element.tag in _NOT_COMPARED or _means_nothing(element))
+
+
+def _means_nothing(element: Any) -> bool:
+    """Return whether an element is empty or only about the encoding: group lengths, private creators."""
+    return bool(element.tag.element == 0 or element.tag.is_private_creator or element.is_empty)
 
 
 def _same(one: Any, other: Any) -> bool:
-    if one.value == other.value:
-        return True
-    # An element of unknown VR in one and of known VR in the other is the same when its bytes are.
-    values = (one.value, other.value)
-    return all(isinstance(value, bytes) for value in values) and len({value.rstrip(b"\0 ") for value in values}) == 1
+    return bool(_meaning(one.value, one.VR) == _meaning(other.value, other.VR))
+
+
+def _meaning(value: Any, vr: str) -> Any:
+    """Return a value in a form in which two are equal when they mean the same."""
+    if vr == "SQ":
+        return [
+            {
+                _key(item, element): _meaning(element.value, element.VR)
+                for element in item
+                if not _means_nothing(element)
+            }
+            for item in value
+        ]
+    return value.rstrip(b"\0 ") if isinstance(value, bytes) else value
 
 
 def _key(where: Dataset, element: Any) -> tuple[Any, ...]:

@@ -65,31 +65,33 @@ def make(
 
 def _series(material: Material, status: Mapping[str, Any], received: Sequence[Received]) -> Iterator[dict[str, Any]]:
     """Yield for each series sent what the PACS has of it, and the box's reasons for what stayed as it was."""
-    carriers = {uid: found for found in received for uid in found.carries if found.made}
+    carriers = {uid: found for found in received for uid in found.carries if uid != found.sop_instance}
+    objects = {found.sop_instance: found for found in received}
     reasons = {
         one["series"]: [entry["reason"] for entry in one["became"] if "reason" in entry]
         for study in status["studies"]
         for one in study["series"]
     }
-    series: dict[str, list[Any]] = {}
+    series: dict[str, list[str]] = {}
     for row in material.rows:
-        series.setdefault(row.series, []).append(row)
-    for uid, rows in series.items():
-        frames: Counter[str] = Counter(
-            carriers[row.sop_instance].sop_instance for row in rows if row.sop_instance in carriers
-        )
-        classes = {found.sop_instance: UID(found.sop_class).name for found in carriers.values()}
-        kept = len(rows) - sum(frames.values())
+        series.setdefault(row.series, []).append(row.sop_instance)
+    for uid, instances in series.items():
+        frames = Counter(carriers[sent].sop_instance for sent in instances if sent in carriers)
+        kept = len(instances) - sum(frames.values())
         yield {
             "series": uid,
             "title": material.titles[uid],
-            "instances": len(rows),
-            "became": [
-                {"sop_class": classes[made], "sop_instance": made, "frames": number} for made, number in frames.items()
-            ],
+            "instances": len(instances),
+            "became": [_became(objects[made], number) for made, number in frames.items()],
             "unchanged": kept,
             "reasons": [reason or "nothing to convert" for reason in reasons.get(uid, [])] if kept else [],
         }
+
+
+def _became(found: Received, frames: int) -> dict[str, Any]:
+    """Return what part of a series is in an object; `made` is false for an enhanced twin that was sent as well."""
+    name = UID(found.sop_class).name
+    return {"sop_class": name, "sop_instance": found.sop_instance, "frames": frames, "made": found.made}
 
 
 def save(path: Path, result: Mapping[str, Any]) -> None:
@@ -138,9 +140,13 @@ def _kind(reason: str) -> str:
 
 def _series_lines(series: Mapping[str, Any]) -> Iterator[str]:
     title = f"  {series['title'][:40]:<40} {series['instances']:5} ->"
+    objects = Counter(
+        (entry["sop_class"].removesuffix(" Storage"), entry["made"], entry["frames"]) for entry in series["became"]
+    )
     parts = [
-        f"{entry['sop_class'].removesuffix(' Storage')}, {count(entry['frames'], 'frame')}"
-        for entry in series["became"]
+        f"{number} {name}, {count(frames, 'frame')}{' each' if number > 1 else ''}"
+        + ("" if made else ", received as such")
+        for (name, made, frames), number in objects.items()
     ]
     if series["unchanged"]:
         reasons = "; ".join(dict.fromkeys(series["reasons"])) or "nothing to convert"
@@ -152,9 +158,9 @@ def _series_lines(series: Mapping[str, Any]) -> Iterator[str]:
 def _proof_lines(result: Mapping[str, Any]) -> Iterator[str]:
     proof = result["proof"]
     yield f"Proof      {count(proof['objects'], 'enhanced object')} compared with the files that were sent:"
-    yield f"           {proof['frames']} frames have the pixel bytes of their source files,"
-    yield f"           {proof['elements']} elements of the sources have their value in the objects;"
-    yield f"           {proof['proved_bytes_arrived']} objects arrived byte for byte as the box had proved them,"
+    yield f"           {count(proof['frames'], 'frame')} with the pixel bytes of their source files,"
+    yield f"           {count(proof['elements'], 'element')} of the sources with their value in the objects;"
+    yield f"           {count(proof['proved_bytes_arrived'], 'object')} arrived byte for byte as the box had proved them,"
     yield f"           {count(proof['unchanged'], 'other instance')} byte for byte as they were sent"
 
 
