@@ -41,6 +41,10 @@ VERBATIM: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 RESCALE = ("RescaleIntercept", "RescaleSlope", "RescaleType")
 
+# Center and width of the window for CT without one, and how a default window is marked.
+SOFT_TISSUE = (40.0, 400.0)
+DEFAULT_WINDOW = "DEFAULT, SOURCE HAS NONE"
+
 REFERENCED_IMAGE = tag_of("ReferencedImageSequence")
 SOURCE_IMAGE = tag_of("SourceImageSequence")
 REAL_WORLD_VALUES = tag_of("RealWorldValueMappingSequence")
@@ -97,30 +101,36 @@ def _move(ds: DataSet, name: str, keywords: tuple[str, ...], groups: Groups, con
 
 
 def _frame_voi_lut(ds: DataSet, modality: str, groups: Groups, consumed: set[int]) -> None:
-    """Frame VOI LUT (C.7.6.16.2.10): the image's windows, or for CT and PET the range of its stored values."""
+    """Frame VOI LUT (C.7.6.16.2.10): the image's own windows; CT and PET without any get a default one (E42).
+
+    The default is a soft tissue window for CT in Hounsfield units, and for everything else the range of stored values,
+    for PET from zero; its explanation says that the source had none.
+    """
     centers, widths = texts(ds, "WindowCenter"), texts(ds, "WindowWidth")
     if centers and len(centers) == len(widths):
         _move(ds, "FrameVOILUTSequence", WINDOW, groups, consumed)
     elif modality != "MR":
-        low, high = _stored_range(ds)
-        slope, intercept = _first(ds, "RescaleSlope", 1.0), _first(ds, "RescaleIntercept", 0.0)
-        center, width = (low + high + 1) / 2 * slope + intercept, max((high - low + 1) * abs(slope), 1.0)
-        _put(
-            groups,
-            "FrameVOILUTSequence",
-            dataset(make("WindowCenter", f"{center:.10g}"), make("WindowWidth", f"{width:.10g}")),
+        center, width = (
+            SOFT_TISSUE if modality == "CT" and _rescale_type(ds, modality) == "HU" else _whole_range(ds, modality)
         )
+        window = dataset(
+            make("WindowCenter", f"{center:.10g}"),
+            make("WindowWidth", f"{width:.10g}"),
+            make("WindowCenterWidthExplanation", DEFAULT_WINDOW),
+        )
+        _put(groups, "FrameVOILUTSequence", window)
 
 
-def _stored_range(ds: DataSet) -> tuple[int, int]:
-    """Return the smallest and largest stored value: as stated by the image, else what its bits can hold."""
+def _whole_range(ds: DataSet, modality: str) -> tuple[float, float]:
+    """Return center and width of a window over all stored values: those the image states, else what its bits hold."""
     low, high = integer(ds, "SmallestImagePixelValue"), integer(ds, "LargestImagePixelValue")
-    if low is not None and high is not None and low < high:
-        return low, high
-    bits = integer(ds, "BitsStored", 16) or 16
-    if integer(ds, "PixelRepresentation"):
-        return -(1 << bits - 1), (1 << bits - 1) - 1
-    return 0, (1 << bits) - 1
+    if low is None or high is None or low >= high:
+        bits, signed = integer(ds, "BitsStored", 16) or 16, integer(ds, "PixelRepresentation")
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if modality == "PT":
+        low = max(low, 0)
+    slope, intercept = _first(ds, "RescaleSlope", 1.0), _first(ds, "RescaleIntercept", 0.0)
+    return (low + high + 1) / 2 * slope + intercept, max((high - low + 1) * abs(slope), 1.0)
 
 
 def _first(ds: DataSet, keyword: str, default: float) -> float:
@@ -135,10 +145,20 @@ def _pixel_value_transformation(ds: DataSet, modality: str, groups: Groups, cons
         return
     found = {tag_of(keyword): ds[tag_of(keyword)] for keyword in RESCALE if text(ds, keyword)}
     consumed.update(found)
-    unit = text(ds, "Units", "US") if modality == "PT" else "HU" if modality == "CT" and has_rescale else "US"
-    for default in (make("RescaleIntercept", "0"), make("RescaleSlope", "1"), make("RescaleType", unit)):
+    for default in (
+        make("RescaleIntercept", "0"),
+        make("RescaleSlope", "1"),
+        make("RescaleType", _rescale_type(ds, modality)),
+    ):
         found.setdefault(default.tag, default)
     _put(groups, "PixelValueTransformationSequence", dataset(*found.values()))
+
+
+def _rescale_type(ds: DataSet, modality: str) -> str:
+    """Return Rescale Type: the image's, else what its modality's rescaled values are (E11)."""
+    has_rescale = bool(text(ds, "RescaleSlope") and text(ds, "RescaleIntercept"))
+    default = text(ds, "Units", "US") if modality == "PT" else "HU" if modality == "CT" and has_rescale else "US"
+    return text(ds, "RescaleType", default)
 
 
 def _frame_anatomy(ds: DataSet, groups: Groups, consumed: set[int]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.conversion.groups import DEFAULT_WINDOW, WINDOW
 from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key, keyed, placed
 from gateway.conversion.top_level import ENHANCED_ONLY, NO_DATE, own_frame_of_reference
@@ -77,6 +78,10 @@ def _image_type(shared: DataSet, frame: DataSet, found: dict[Key, Element]) -> N
 
 def _drop_stand_ins(top: DataSet, found: dict[Key, Element]) -> None:
     """Leave out what only the enhanced form requires and the sources may not have had."""
+    explanation = found.get(tag_of("WindowCenterWidthExplanation"))
+    if explanation is not None and text({explanation.tag: explanation}, explanation.tag) == DEFAULT_WINDOW:
+        for keyword in WINDOW:
+            found.pop(tag_of(keyword), None)
     if text(top, "ContentDate") == NO_DATE:
         found.pop(tag_of("ContentDate"), None)
         found.pop(tag_of("ContentTime"), None)
