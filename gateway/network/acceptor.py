@@ -97,7 +97,7 @@ class Messages(DIMSEServiceProvider):
 
     def _take(self, context_id: int, value: bytes) -> None:
         """Take a fragment of a command set or identifier."""
-        fragment = P_DATA()
+        fragment: Any = P_DATA()
         fragment.presentation_data_value_list = [[context_id, value]]
         super().receive_primitive(fragment)
         message: Any = self.message
@@ -203,6 +203,8 @@ class Acceptor(IncomingAssociation):
     def stop(self) -> None:
         """Abort as soon as no C-STORE is on its way."""
         self.stopping = True
+        if not self.is_established:
+            self.dul.to_user_queue.put(None)  # ends the wait for a request
         self.dimse.msg_queue.put((None, None))
 
     def connection_lost(self) -> None:
@@ -245,13 +247,13 @@ class Acceptor(IncomingAssociation):
 
     def _look_around(self) -> None:
         """See what else has happened than a message."""
-        indication = self.dul.peek_next_pdu()
+        indication = self.dul.receive_pdu()
         idle = Timeouts.idle - self.dul._idle_timer.remaining
         if isinstance(indication, A_RELEASE):
             self.acse.send_release(is_response=True)
             self.is_released = True
             self.is_established = False
-        elif isinstance(indication, (A_ABORT, A_P_ABORT)) or not self.dul.is_alive():
+        elif isinstance(indication, (A_ABORT, A_P_ABORT)) or self.dul.ended:
             self.is_aborted = True
             self.is_established = False
         elif self.stopping and not self.dimse.storing:

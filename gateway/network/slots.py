@@ -58,6 +58,11 @@ class Slots:
         with self._locked():
             return sum(self._all())
 
+    def close(self) -> None:
+        """Give the memory back, in this process."""
+        self._counts.close()
+        os.close(self._descriptor)
+
     def _all(self) -> list[int]:
         return [count for (count,) in _COUNT.iter_unpack(self._counts[:])]
 

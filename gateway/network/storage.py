@@ -147,13 +147,13 @@ class Reception:
                 convert=self._caller.peer.convert,
                 prior=self._caller.prior,
             )
-        except BaseException:
-            # The index does not know it (its transaction failed as a whole), and without the index it would be
-            # delivered only after the next start. So the peer keeps its copy and is told: nothing is lost, and what
-            # it sends again is no duplicate. Should the removal fail, the next start indexes it or drops it as the
-            # duplicate of what was sent again.
-            with contextlib.suppress(OSError):
-                self._archive.files.remove(name)
+        except Exception:
+            # Not indexed it would be delivered only after the next start. So the peer keeps its copy and is told:
+            # nothing is lost, and what it sends again is no duplicate. If the index does know the file (what failed
+            # came after the commit), or cannot be asked, it stays, and sending again makes a duplicate, found as such.
+            with contextlib.suppress(Exception):
+                if all(row.name != name for row in self._archive.versions(header.sop_instance)):
+                    self._archive.files.remove(name)
             raise
         event(
             "intake.stored",
@@ -185,8 +185,9 @@ def _agree(name: str, found: str, expected: str) -> None:
 def comment(error: Exception) -> str:
     """Return an Error Comment (0000,0902) for `error`: LO, 64 characters of the default repertoire."""
     if isinstance(error, GatewayError):
-        # The name of a temporary file tells a peer nothing.
-        text = error.problem if error.subject.endswith(".part") else f"{error.subject} {error.problem}"
+        # The names of our files tell a peer nothing.
+        named = isinstance(error, ResourceError) or error.subject.endswith(".part")
+        text = error.problem if named else f"{error.subject} {error.problem}"
         if error.found is not None:
             text += f": {error.found}"
     else:

@@ -20,8 +20,7 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
-from gateway.errors import NetworkError
-from gateway.observe import warning
+from gateway.observe import LOGGER, warning
 
 # Every PDU would be printed into strings for a log that nobody reads.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -81,6 +80,10 @@ class IntakeSocket(AssociationSocket):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return buffer
 
+    def discard(self) -> int:
+        """Read what is there, throw it away and return how much it was."""
+        return 0 if self.socket is None else len(self.socket.recv(1 << 16))
+
     @property
     def ready(self) -> bool:
         """Whether something can be read."""
@@ -115,6 +118,7 @@ class UpperLayer(DULServiceProvider):
         self._run_loop_delay = 0  # the waiting is done in _is_transport_event
         self._wake_descriptor = -1
         self._wake_lock = threading.Lock()
+        self.ended = False
         self.to_user_queue = _Indications(association)
         self.daemon = True
 
@@ -149,20 +153,39 @@ class UpperLayer(DULServiceProvider):
             if self.socket is not None:
                 self.socket._shutdown_socket()
             self._association.connection_lost()
+            self.ended = True
             self.to_user_queue.put(None)  # type: ignore[arg-type]
+
+    def _process_recv_primitive(self) -> bool:
+        """Look for something to send; after an abort or release nothing is any more."""
+        return not self._closing and super()._process_recv_primitive()
 
     def _is_transport_event(self) -> bool:
         """Wait for a PDU, unless there is something else to do."""
         if not self.event_queue.empty():
             return False
-        closing = self.state_machine.current_state == "Sta13"
         if self.socket is None or self.socket.socket is None:
             time.sleep(0.001)
+        elif self._closing:
+            self._drain(self.socket)
         else:
-            self.socket.wait(Timeouts.closing if closing else 1.0, self._wake_descriptor)
+            self.socket.wait(1.0, self._wake_descriptor)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake_descriptor)
         return super()._is_transport_event()
+
+    @property
+    def _closing(self) -> bool:
+        return self.state_machine.current_state == "Sta13"
+
+    def _drain(self, connection: IntakeSocket) -> None:
+        """Leave it to the peer to close first, for a while; a close with bytes unread would destroy what was sent."""
+        deadline = time.monotonic() + Timeouts.closing
+        with contextlib.suppress(OSError):
+            while connection.wait(max(0.0, deadline - time.monotonic())):
+                if not connection.discard():
+                    break
+        connection.close()
 
 
 class _Indications(queue.Queue[Any]):
@@ -183,6 +206,8 @@ class IncomingAssociation(Association):
 
     # Seconds that an abort or release may take before the connection is closed from this side.
     LONGEST_END = Timeouts.closing + 5
+
+    dul: UpperLayer
 
     def __init__(self, ae: Any, connection: socket.socket) -> None:
         super().__init__(ae, "acceptor")
@@ -205,8 +230,8 @@ class IncomingAssociation(Association):
         self._started_dul = True
         try:
             self.serve()
-        except Exception as error:
-            warning("association.failed", peer=self.requestor.ae_title, reason=NetworkError("association", str(error)))
+        except Exception:
+            LOGGER.exception("association of %s", self.requestor.ae_title)
             self.acse.send_abort(0x02)
         finally:
             self._finish()
@@ -215,6 +240,8 @@ class IncomingAssociation(Association):
         """Wait for the thread of the upper layer; if the peer keeps it from ending, close the connection."""
         self.is_established = False
         self._kill = True
+        if self.dul.state_machine.current_state == "Sta2":  # no request has come; there is nothing to say either
+            self.dul.kill_dul()
         self.dul.join(self.LONGEST_END)
         if self.dul.is_alive():
             self.dul.kill_dul()

@@ -1,0 +1,85 @@
+"""An intake on a loopback port, with the archive that is behind it, for the tests of this room."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydicom.data import get_testdata_file
+
+from gateway.archive.index import Archive
+from gateway.archive.rows import InstanceRow
+from gateway.archive.views import View
+from gateway.network import server
+from gateway.network.policy import NetworkSettings, Peer
+from gateway.network.sender import Sender
+from gateway.network.server import Server
+from gateway.network.slots import Slots
+from gateway.objects.part10 import Header, read_header
+
+CT1 = Peer("CT1")
+
+# A stop is to be noticed at once: there are many of them here.
+server.TICK = 0.01
+
+
+class Intake:
+    """A running server and what it stores."""
+
+    def __init__(self, folder: Path, listener: socket.socket, settings: NetworkSettings, grace: float) -> None:
+        self.folder = folder
+        self.port: int = listener.getsockname()[1]
+        self.archive = Archive(folder)
+        self.slots = Slots(1, settings.max_associations)
+        self.server = Server(listener, settings, self.archive, slots=self.slots, worker=0, outbound=Sender())
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: self.server.run(self._stop, grace))
+        self._thread.start()
+
+    def stop(self, *, wait: bool = True) -> None:
+        self._stop.set()
+        if wait:
+            self._thread.join()
+
+    def rows(self) -> list[InstanceRow]:
+        """Everything the index knows."""
+        return self.archive.select(View.RECEIVED)
+
+    def files(self) -> list[Path]:
+        """Every file that holds an object or a part of one."""
+        folders = (self.archive.files.intake, self.archive.files.received, self.archive.files.quarantine)
+        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+    def stored_bytes(self) -> bytes:
+        """The data set of the only object there is."""
+        (path,) = self.files()
+        return path.read_bytes()[read_header(path).dataset_offset :]
+
+    def is_empty(self) -> bool:
+        return not self.files() and not self.rows()
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path, listener: socket.socket | None = None, *, grace: float = 5, **settings: Any
+) -> Iterator[Intake]:
+    """Run an intake until the block ends."""
+    settings.setdefault("peers", (CT1,))
+    with listener or socket.create_server(("127.0.0.1", 0), backlog=64) as bound:
+        intake = Intake(folder, bound, NetworkSettings("GATEWAY", **settings), grace)
+        try:
+            yield intake
+        finally:
+            intake.stop()
+            intake.archive.close()
+            intake.slots.close()
+
+
+def sample(name: str = "CT_small.dcm") -> tuple[Header, bytes]:
+    """A file that comes with pydicom: its header and its data set."""
+    header = read_header(Path(get_testdata_file(name)))
+    return header, header.path.read_bytes()[header.dataset_offset :]
