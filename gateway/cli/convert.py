@@ -80,7 +80,14 @@ class Report:
 @click.command("convert")
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--output", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Where to write.")
-@click.option("--to", "target", type=click.Choice(["enhanced", "classic"]), default="enhanced", show_default=True)
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(["enhanced", "classic"]),
+    default="enhanced",
+    help="The view to make.",
+    show_default=True,
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would become of the files; write nothing.")
 @click.option("--explain", is_flag=True, help="Say of each group why it is one and what its frames have in common.")
 @json_option

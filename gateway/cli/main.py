@@ -8,9 +8,16 @@ import click
 
 from gateway.errors import GatewayError
 
-# One module of this package for each; its `command` is the command. What is heavy is imported inside the commands'
-# functions, so that `gateway --help` stays quick: a test watches over it.
-COMMANDS = ("serve", "demo", "convert", "status", "queue", "config")
+# One module of this package for each; its `command` is the command. `gateway --help` reads this table and imports none
+# of them: a test watches over it.
+COMMANDS = {
+    "serve": "Run the gateway.",
+    "demo": "Show the main job end to end, with nothing to configure.",
+    "convert": "Convert files and folders without a running box.",
+    "status": "Show what the box is doing, per study and destination.",
+    "queue": "See and hurry the work that waits.",
+    "config": "Check the configuration, show what is in effect, print an example.",
+}
 
 
 class Commands(click.Group):
@@ -26,6 +33,11 @@ class Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"gateway.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         """Run; an error that names its object needs no traceback."""

@@ -160,7 +160,7 @@ def _proof_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"Proof      {count(proof['objects'], 'enhanced object')} compared with the files that were sent:"
     yield f"           {count(proof['frames'], 'frame')} with the pixel bytes of their source files,"
     yield f"           {count(proof['elements'], 'element')} of the sources with their value in the objects;"
-    yield f"           {count(proof['proved_bytes_arrived'], 'object')} arrived byte for byte as the box had proved them,"
+    yield f"           {count(proof['proved_bytes_arrived'], 'object')} arrived with the very bytes the box had proved,"
     yield f"           {count(proof['unchanged'], 'other instance')} byte for byte as they were sent"
 
 
