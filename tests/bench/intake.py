@@ -1,0 +1,47 @@
+"""How many slices a second come in: the box beside DCMTK's storescp and Orthanc, from the same sender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import peers
+from tests.bench.material import make, origin
+from tests.bench.programs import Server, found, processor_seconds
+from tests.bench.report import OURS, RATIOS, Measure, Table
+
+RECEIVERS: dict[str, Callable[[Path], Server]] = {
+    OURS: peers.box,
+    "DCMTK storescp": peers.storescp,
+    "Orthanc": peers.orthanc,
+}
+PROGRAMS = {"DCMTK storescp": "storescp", "Orthanc": "Orthanc"}
+SENDERS = {
+    "DCMTK storescu": peers.send_with_storescu,
+    "the gateway's own": peers.send_with_gateway,
+}
+
+
+def measure(work: Path, runs: int, slices: int) -> list[Table]:
+    """Measure every receiver in turn with every sender; each run has a receiver that holds nothing yet."""
+    material = make(work / "slices", slices)
+    tables = []
+    for sender, send in SENDERS.items():
+        measures = (Measure("slices/s", rising=True), Measure("ms of processor per slice", digits=2))
+        table = Table(f"Intake of {slices} CT slices, sender: {sender}", measures, baseline=OURS)
+        for number in range(runs):
+            for name, receiver in RECEIVERS.items():
+                if name in PROGRAMS and not found(PROGRAMS[name]):
+                    table.notes.append(f"{name} is not installed") if not number else None
+                    continue
+                with receiver(work / f"{name}-{len(tables)}-{number}") as server:
+                    before = sum(map(processor_seconds, server.pids))
+                    seconds = send(server.port, material)
+                    processor = sum(map(processor_seconds, server.pids)) - before
+                table.add(name, slices / seconds, processor * 1000 / slices)
+        table.notes += [
+            f"one association, 512 x 512, made from {origin()}; {RATIOS}",
+            "the gateway and Orthanc answer when the slice is indexed; only the gateway has synced it to the disk",
+        ]
+        tables.append(table)
+    return tables

@@ -1,0 +1,134 @@
+"""Memory of the whole box: proportional set sizes of all its processes, idle and at work."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench import peers
+from tests.bench.material import make, origin
+from tests.bench.programs import BenchError, Server, name_of, pss_mb, wait_until
+from tests.bench.report import OURS, Measure, Table
+
+IDLE_AIM_MB = 70
+PEAK_AIM_MB = 160
+INTERVAL = 0.1
+SETTLE_SECONDS = 3.0
+QUIET_SECONDS = 2.0
+PHASES = ("receiving", "waiting", "converting", "delivering")
+
+
+@dataclass
+class Sampler:
+    """Samples a box from a thread.
+
+    Attributes
+    ----------
+    phase : str
+        What the box is doing.
+    peaks : dict of str to float
+        Largest sum in MB by phase.
+    shares : Counter
+        Who had how much when the sum was largest.
+    """
+
+    box: Server
+    phase: str = PHASES[0]
+    peaks: dict[str, float] = field(default_factory=dict)
+    shares: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            phase, found = self.phase, shares_of(self.box)
+            if found.total() > max(self.peaks.values(), default=0):
+                self.shares = found
+            self.peaks[phase] = max(self.peaks.get(phase, 0.0), found.total())
+
+
+def shares_of(box: Server) -> Counter[str]:
+    """Return the memory of each process of a box in MB, by name; two of a name are counted together."""
+    found: Counter[str] = Counter()
+    for pid in box.pids:
+        found[name_of(pid).removeprefix("gateway-")] += pss_mb(pid)  # type: ignore[assignment]
+    return found
+
+
+def measure(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
+    """Let more and more slices come in, be converted and delivered to a DCMTK storescp."""
+    measures = (
+        Measure("idle MB", aim=IDLE_AIM_MB),
+        Measure("peak MB", aim=PEAK_AIM_MB),
+        *(Measure(f"{phase} MB") for phase in PHASES),
+        Measure("after MB"),
+    )
+    sizes = Table("Memory of the whole box (PSS of all processes)", measures)
+    times = Table(
+        "Time from the first slice to the last byte at the PACS",
+        (Measure("receive s"), Measure("wait s"), Measure("convert s"), Measure("deliver s"), Measure("slices/s in")),
+    )
+    for count in counts:
+        material = make(work / f"slices-{count}", count)
+        for number in range(runs):
+            subject = f"{OURS}, {count} slices"
+            _one(work / f"{count}-{number}", material, count, subject, sizes, times)
+    sizes.notes += [
+        f"512 x 512, made from {origin()}; sampled every {INTERVAL:g} s; sender DCMTK storescu, PACS DCMTK storescp",
+        f"idle after {SETTLE_SECONDS:g} s; a study counts as complete after {QUIET_SECONDS:g} s",
+    ]
+    return [sizes, times]
+
+
+def _one(work: Path, material: Path, count: int, subject: str, sizes: Table, times: Table) -> None:
+    """Run one box from start to stop."""
+    with (
+        peers.storescp(work / "pacs", "+xa", "-pm") as pacs,
+        peers.box(work / "box", destination_port=pacs.port, quiet=QUIET_SECONDS) as box,
+    ):
+        time.sleep(SETTLE_SECONDS)
+        idle = shares_of(box)
+        limit = 60 + count / 10
+        marks = [time.monotonic()]
+        with Sampler(box) as sampler:
+            received = peers.send_with_storescu(box.port, material)
+            marks.append(time.monotonic())
+            sampler.phase = "waiting"
+            # The log has no line for the begin of a conversion; the quiet period has a known length.
+            time.sleep(QUIET_SECONDS)
+            marks.append(time.monotonic())
+            for phase, mark in (("converting", " convert.done "), ("delivering", " deliver.done ")):
+                sampler.phase = phase
+                wait_until(lambda mark=mark: mark in box.text(), limit, f"{mark.strip()} for {subject}")
+                marks.append(time.monotonic())
+        after = shares_of(box).total()
+        _check(pacs, count)
+    peaks = sampler.peaks
+    sizes.add(subject, idle.total(), max(peaks.values()), *(peaks.get(phase) for phase in PHASES), after)
+    times.add(subject, *(later - earlier for earlier, later in itertools.pairwise(marks)), count / received)
+    sizes.notes.append(f"{subject}: idle {_listing(idle)}; peak {_listing(sampler.shares)}")
+
+
+def _listing(shares: Counter[str]) -> str:
+    return ", ".join(f"{name} {size:.0f}" for name, size in sorted(shares.items()))
+
+
+def _check(pacs: Server, count: int) -> None:
+    """Make sure that the PACS has the enhanced object and nothing else."""
+    sizes = [path.stat().st_size for path in (pacs.folder / "received").iterdir()]
+    if len(sizes) != 1 or sizes[0] < count * 512 * 512 * 2:
+        raise BenchError(f"the PACS has no single object with {count} frames: {len(sizes)} files")
