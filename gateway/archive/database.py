@@ -22,6 +22,14 @@ _SHORT_OF = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
 }
 
+# A checkpoint costs syncs: the conversion worker makes them, a commit only when that is 8000 pages behind.
+_SETTINGS = (
+    "synchronous = NORMAL",
+    "wal_autocheckpoint = 8000",
+    "journal_size_limit = 67108864",
+    "foreign_keys = ON",
+)
+
 
 class Database:
     """The SQLite file of an archive.
@@ -53,9 +61,8 @@ class Database:
                 check_same_thread=False,
                 cached_statements=256,
             )
-            # A checkpoint costs syncs: the conversion worker makes them, a commit only when that is far behind.
-            for pragma in ("synchronous = NORMAL", "wal_autocheckpoint = 8000", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
+            for setting in _SETTINGS:
+                self._connection.execute(f"PRAGMA {setting}")
 
     def close(self) -> None:
         """Close the connection."""

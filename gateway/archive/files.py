@@ -240,9 +240,13 @@ class Files:
                 return path
         raise ArchiveError(name, "the received file is gone", remedy="restore it from a backup or send it again")
 
+    def recipe(self, name: str) -> Path:
+        """Return where the recipe of a derived object is."""
+        return self.derived / key_of(_checked(name, _SAFE))[:2] / f"{name}.recipe"
+
     def recipe_path(self, name: str) -> Path:
-        """Return where the recipe of a derived object belongs; its folder is made."""
-        path = self.derived / _checked(name, _SAFE)[:2] / f"{name}.recipe"
+        """Return where the recipe of a derived object is to be written; its folder is made."""
+        path = self.recipe(name)
         with storage_errors(path.name):
             _make_folder(path.parent)
         return path
@@ -280,12 +284,14 @@ class Files:
         self.intake_path(name).unlink(missing_ok=True)
         self.received_path(name).unlink(missing_ok=True)
 
-    def set_aside(self, path: Path) -> Path:
-        """Move a file that cannot be understood to ``quarantine/`` and return its new place."""
-        target = self.quarantine / path.name
-        os.rename(path, target)
+    def set_aside(self, path: Path) -> bool:
+        """Move a file that cannot be understood to ``quarantine/``; False if somebody else has done so."""
+        try:
+            os.rename(path, self.quarantine / path.name)
+        except FileNotFoundError:
+            return False
         sync_folder(self.quarantine)
-        return target
+        return True
 
     def sweep(self) -> int:
         """Remove what dead processes left half-written and return the number of files."""

@@ -193,7 +193,7 @@ class Archive:
 
     def path_of(self, row: InstanceRow) -> Path:
         """Return the received file, or the recipe, of an instance."""
-        return self.files.recipe_path(row.name) if row.kind == DERIVED else self.files.locate(row.name)
+        return self.files.recipe(row.name) if row.kind == DERIVED else self.files.locate(row.name)
 
     def source_of(self, row: InstanceRow) -> ByteSource:
         """Return the data set bytes of an instance, received or derived.
@@ -204,7 +204,7 @@ class Archive:
             If the file is gone.
         """
         if row.kind == DERIVED:
-            return Recipe.load(self.files.recipe_path(row.name)).source(self.files.locate)
+            return Recipe.load(self.files.recipe(row.name)).source(self.files.locate)
         self.files.locate(row.name)  # gone now is gone: better said before an association is opened
         return ReceivedSource(self.files, row.name, row.dataset_offset, row.length)
 

@@ -61,9 +61,12 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
             archive.files.locate(name)
         except ArchiveError:
             report.missing.append(name)
-            warning("recovery.missing", file=name, remedy="have the study sent again")
+    if report.missing:
+        first = report.missing[0]
+        warning("recovery.missing", files=len(report.missing), first=first, remedy="have the studies sent again")
     if report != RecoveryReport():
-        event("recovery.done", **{key: value for key, value in vars(report).items() if value})
+        counts = {key: value if isinstance(value, int) else len(value) for key, value in vars(report).items()}
+        event("recovery.done", **{key: value for key, value in counts.items() if value})
     return report
 
 
@@ -77,8 +80,9 @@ def _recover_file(
     except FileNotFoundError:
         return  # a living process has taken care of it
     except ObjectError as error:
-        report.quarantined.append(archive.files.set_aside(path).name)
-        warning("recovery.unreadable", file=path.name, reason=error, remedy="look at it in quarantine/")
+        if archive.files.set_aside(path):
+            report.quarantined.append(path.name)
+            warning("recovery.unreadable", file=path.name, reason=error, remedy="look at it in quarantine/")
         return
     peer = text(header.meta, SOURCE_AE_TITLE)
     admission = place(archive, name, header, Origin(peer, "", *policy(peer)))

@@ -277,6 +277,7 @@ def test_S4_a_failure_leaves_nothing_half_stored(archive: Archive, point: str) -
     assert store(archive, ct()).kind == ("stored" if "before" in point else "duplicate")
 
 
+@pytest.mark.filterwarnings("ignore:Unknown encoding")
 def test_numbers_and_texts_that_do_not_fit_do_not_keep_an_object_out(archive: Archive) -> None:
     ds = ct(SpecificCharacterSet="ISO_IR 999", InstanceNumber="9" * 30)
     tag = make("PatientName").tag

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from archive_tools import GSPS, HandClock, commit, counted, ct, debris, derive, python, store, tallies
@@ -15,7 +16,7 @@ from gateway.archive import status
 from gateway.archive.index import Archive
 from gateway.archive.rows import Settlement
 from gateway.archive.views import ALL_VIEWS, View, fresh_views, name_of, view_named
-from gateway.errors import ArchiveError, ConfigError
+from gateway.errors import ArchiveError, ConfigError, GatewayError
 from gateway.objects.part10 import read_header
 from gateway.standard.sop_classes import ENHANCED_CLASSES
 
@@ -241,7 +242,14 @@ def test_several_processes_open_a_new_archive_at_once_and_store_into_it(archive:
         path.unlink()
     workers = [python(WORKER, archive.files.root, n) for n in (1, 2, 3)]
     for worker in workers:
-        _, err = worker.communicate("\n", timeout=60)
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    for worker in workers:
+        _, err = worker.communicate(timeout=60)
         assert worker.returncode == 0, err
     again = Archive(archive.files.root)
     # 40 of each process's own, 20 that all three bring.
@@ -263,6 +271,20 @@ def test_a_reader_in_another_process_sees_what_is_committed_and_cannot_write(arc
     with pytest.raises(Exception, match="read-only"):
         reader.jobs.schedule("convert", "1.2.3")
     reader.close()
+
+
+def test_an_archive_that_nobody_has_open_can_be_looked_at(archive: Archive) -> None:
+    store(archive, ct())
+    archive.close()
+    reader = Archive(archive.files.root, readonly=True)
+    assert len(reader.select(View.RECEIVED)) == 1
+    reader.close()
+
+
+def test_looking_at_an_archive_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(GatewayError, match=r"index\.sqlite3"):
+        Archive(tmp_path / "nothing", readonly=True)
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_broken_index_is_an_archive_error_that_says_what_to_do(archive: Archive) -> None:

@@ -185,6 +185,39 @@ def test_an_indexed_file_that_is_gone_is_reported(archive: Archive) -> None:
     assert archive.recover().missing == [name]
 
 
+RECOVERER = """
+import sys
+from pathlib import Path
+from gateway.archive.index import Archive
+archive = Archive(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+report = archive.recover()
+print(len(report.quarantined))
+"""
+
+
+def test_processes_that_recover_at_the_same_time_do_not_get_in_each_others_way(archive: Archive) -> None:
+    for n in range(40):
+        commit(archive, ct(f"1.2.3.4.{n % 30}"))
+        part = archive.files.begin()
+        part.write(b"junk" * 10)
+        part.commit()
+    workers = [python(RECOVERER, archive.files.root) for _ in range(3)]
+    for worker in workers:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    answers = [worker.communicate(timeout=60) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], answers
+    assert sum(int(out) for out, _ in answers) == 40
+    assert len(archive.select(View.RECEIVED)) == 30
+    assert debris(archive) == []
+
+
 def test_a_recovery_leaves_alone_what_living_processes_are_receiving(archive: Archive) -> None:
     part = archive.files.begin()
     part.write(b"half")
