@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -126,3 +127,41 @@ def test_a_durable_record_is_whole_or_as_it_was_before(files: Files) -> None:
     assert everything(files) == [path]
     write_durable(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_bytes_are_synced_before_the_rename_and_the_folder_after_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+
+    def watch(name: str) -> None:
+        real = getattr(os, name)
+
+        def watched(first: int | Path, *rest: Path) -> None:
+            place = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else str(rest[0])
+            done.append((name, place))
+            real(first, *rest)
+
+        monkeypatch.setattr(os, name, watched)
+
+    part = files.begin(b"META")
+    part.write(b"data")
+    for name in ("fsync", "rename", "replace"):
+        watch(name)
+    temporary = str(part.path)
+    name = part.commit()
+    assert done == [
+        ("fsync", temporary),
+        ("rename", str(files.intake_path(name))),
+        ("fsync", str(files.intake)),
+    ]
+    done.clear()
+    path = files.record_path("one")
+    write_durable(path, b"record")
+    assert done[0][1].endswith(".tmp")
+    assert done[1:] == [("replace", str(path)), ("fsync", str(files.records))]
+    done.clear()
+    files.settle([name])
+    target = files.received_path(name)
+    order = [("fsync", str(files.received)), ("rename", str(target)), ("fsync", str(target.parent))]
+    assert done == [*order, ("fsync", str(files.intake))]
