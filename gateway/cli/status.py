@@ -121,19 +121,22 @@ def became(series: list[dict[str, Any]]) -> str:
 
 def delivery(destination: dict[str, Any], now: float) -> str:
     """Say how it stands with a study at one destination."""
-    form = (destination["form"] or "").replace("classic|enhanced", "unchanged")
+    # Where nothing was converted the forms are the same, and both are named.
+    form = "" if "|" in (destination["form"] or "|") else destination["form"]
     total = destination["delivered"] + destination["outstanding"]
     progress = f"{destination['delivered']} of {total}"
     state = destination["state"]
     if state == "held":
         return f"held: {destination['reason']}; after mending it, `gateway queue retry`"
     if state == "running":
-        return f"delivering {form} {progress}" if form else "asking what it takes"
+        if destination["form"] is None:
+            return "asking what it takes"
+        return " ".join(filter(None, ("delivering", form, progress)))
     if state == "waiting" and destination["attempts"]:
         again = span((destination["next_attempt"] or now) - now)
         brought = f"; {progress} delivered" if destination["delivered"] else ""
         tried = _attempts(destination["attempts"])
-        return f"{destination['reason']}, next attempt in {again}, {tried} so far{brought}"
+        return f"not delivered ({destination['reason']}), next attempt in {again}, {tried} so far{brought}"
     if state == "waiting":
         return f"delivery waits for its turn, {progress} delivered" if destination["delivered"] else "delivery is due"
     if state == "incomplete":

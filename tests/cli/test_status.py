@@ -111,8 +111,8 @@ def test_an_unreachable_destination_tells_reason_next_attempt_and_attempts(box: 
         box.archive.jobs.retry_now()
         job = box.archive.jobs.take(DELIVER, "PACS")
         assert job
-        box.archive.jobs.retry(job, "not reachable (connection refused)", time.time() + 35)
-    assert "PACS: not reachable (connection refused), next attempt in 35 s, 3 attempts so far\n" in box.says()
+        box.archive.jobs.retry(job, "connection refused", time.time() + 35)
+    assert "PACS: not delivered (connection refused), next attempt in 35 s, 3 attempts so far\n" in box.says()
 
 
 def test_a_held_study_says_why_and_what_to_do(box: Box) -> None:

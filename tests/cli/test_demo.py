@@ -1,0 +1,210 @@
+"""`gateway demo` shows the main job end to end, and its report is true: what is not as promised makes it fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import png
+import pydicom
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import evidence, material, phantom
+from gateway.cli.main import main
+
+LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@dataclass
+class Run:
+    """One demonstration of a mixed folder: what was sent, what the PACS got, what was said."""
+
+    source: Path
+    kept: Path
+    report: dict[str, Any]
+    said: str
+
+    @property
+    def sent(self) -> dict[str, Path]:
+        return {row.sop_instance: Path(row.name) for row in material.collect(material.files(self.source)).rows}
+
+    @property
+    def arrived(self) -> list[Path]:
+        return sorted((self.kept / "pacs").iterdir())
+
+    def enhanced(self, pacs: Path) -> Path:
+        return next(path for path in sorted(pacs.iterdir()) if header(path).SOPClassUID == LEGACY_CT)
+
+
+def header(path: Path) -> pydicom.Dataset:
+    return pydicom.dcmread(path, stop_before_pixels=True, force=True)
+
+
+def demo(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gateway.cli.main", "demo", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("demo")
+    source, kept = folder / "source", folder / "kept"
+    list(phantom.write(source / "ct", slices=12, size=64))
+    for name in ("MR_small_RLE.dcm", "waveform_ecg.dcm", "reportsi.dcm"):
+        shutil.copy(material.bundled() / name, source)
+    shutil.copy(material.bundled() / "MR_small_RLE.dcm", source / "MR_small_again.dcm")
+    shutil.copytree(material.bundled() / "dicomdirtests/98892001/CT2N", source / "scout")
+    (source / "notes.txt").write_text("not a DICOM file, and not an error")
+    done = demo("--from", source, "--keep", kept)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Run(source, kept, json.loads((kept / "report.json").read_text()), done.stdout)
+
+
+def test_demo_with_nothing_to_configure_ends_with_status_0_and_a_true_report(tmp_path: Path) -> None:
+    done = demo("--json", "--keep", tmp_path / "kept")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "kept/report.json").read_text())
+    assert report["ok"] is True
+    assert report["problems"] == []
+    (chest,) = [one for one in report["series"] if one["title"] == "CT Chest 1.5 mm"]
+    assert [entry["frames"] for entry in chest["became"]] == [200]
+    assert chest["unchanged"] == 0
+    assert report["classic"]["stores"] == report["received"]["instances"] > 300
+    assert report["delivered"]["stores"] == report["pacs"]["objects"] < 150
+    assert len(list((tmp_path / "kept/pacs").iterdir())) == report["pacs"]["objects"]
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["montage.png", "pacs", "report.json"]
+
+
+def test_a_mixed_folder_arrives_with_a_reason_for_everything_unchanged(mixed: Run) -> None:
+    became = {one["title"]: one for one in mixed.report["series"]}
+    assert [entry["frames"] for entry in became["CT Chest 1.5 mm"]["became"]] == [12]
+    assert became["ECG ECG"]["unchanged"] == 1
+    assert all(one["reasons"] for one in mixed.report["series"] if one["unchanged"])
+    assert "-> 1 Legacy Converted Enhanced CT Image, 12 frames\n" in mixed.said
+    assert "All of it is true" in mixed.said
+
+
+def test_files_left_aside_are_listed_and_no_error(mixed: Run) -> None:
+    aside = {Path(entry["file"]).name: entry["reason"] for entry in mixed.report["aside"]}
+    assert set(aside) == {"notes.txt", "MR_small_again.dcm"}
+    assert "the SOP Instance UID of another file" in aside["MR_small_again.dcm"]
+
+
+def test_the_picture_shows_source_and_delivered_frames_alike(mixed: Run) -> None:
+    width, height, rows, _ = png.Reader(str(mixed.kept / "montage.png")).read()
+    sheet = np.vstack([np.frombuffer(row, np.uint8) for row in rows])
+    assert sheet.shape == (height, width)
+    source, delivered = sheet[4:260, 4:260], sheet[4:260, 264:520]
+    assert source.std() > 30
+    assert (source == delivered).all()
+
+
+def test_what_is_there_is_never_overwritten(mixed: Run) -> None:
+    done = CliRunner().invoke(main, ["demo", "--keep", str(mixed.kept)])
+    assert done.exit_code == 2
+    assert "nothing is overwritten" in done.stderr
+
+
+def test_a_folder_without_dicom_is_said_to_have_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    done = CliRunner().invoke(main, ["demo", "--from", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "nothing to send" in done.stderr
+
+
+def test_nothing_but_the_picture_stays_without_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    list(phantom.write(tmp_path / "ct", slices=3, size=32))
+    done = demo("--from", tmp_path / "ct")
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["montage.png"]
+    assert f"Picture    {left[0]}" in done.stdout
+
+
+# The comparison at the PACS has teeth: each of these would make the demonstration fail.
+
+
+@pytest.fixture
+def pacs(mixed: Run, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(mixed.kept / "pacs", tmp_path / "pacs"))
+
+
+def examine(mixed: Run, pacs: Path) -> list[str]:
+    return evidence.examine(sorted(pacs.iterdir()), mixed.sent).problems
+
+
+def test_untouched_the_comparison_finds_nothing(mixed: Run, pacs: Path) -> None:
+    assert examine(mixed, pacs) == []
+
+
+def test_one_changed_pixel_is_found(mixed: Run, pacs: Path) -> None:
+    path = mixed.enhanced(pacs)
+    with path.open("r+b") as file:
+        file.seek(-1000, 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes((byte[0] ^ 1,)))
+    (problem,) = examine(mixed, pacs)
+    assert "frame 12: other pixels than 0012.dcm" in problem
+
+
+def test_a_lost_object_is_found(mixed: Run, pacs: Path) -> None:
+    mixed.enhanced(pacs).unlink()
+    problems = examine(mixed, pacs)
+    assert len(problems) == 12
+    assert all("was sent and is not at the PACS" in problem for problem in problems)
+
+
+def test_an_object_that_came_twice_is_found(mixed: Run, pacs: Path) -> None:
+    shutil.copy(mixed.enhanced(pacs), pacs / "999999.dcm")
+    assert any("is 2 times at the PACS" in problem for problem in examine(mixed, pacs))
+
+
+def test_a_classic_image_beside_its_enhanced_twin_is_found(mixed: Run, pacs: Path) -> None:
+    shutil.copy(mixed.source / "ct/0003.dcm", pacs / "999999.dcm")
+    (problem,) = examine(mixed, pacs)
+    assert "is 2 times at the PACS" in problem
+
+
+@pytest.mark.parametrize("keyword", ["XRayTubeCurrent", "SliceLocation", "KVP", "PatientID", "WindowCenter"])
+def test_a_lost_element_is_found(mixed: Run, pacs: Path, keyword: str) -> None:
+    path = mixed.enhanced(pacs)
+    data = pydicom.dcmread(path)
+    data.walk(lambda where, element: where.pop(element.tag) if element.keyword == keyword else None)
+    data.save_as(path)
+    problems = examine(mixed, pacs)
+    assert len(problems) == 12
+    assert all("is lost" in problem for problem in problems)
+
+
+def test_a_changed_object_that_was_passed_on_is_found(mixed: Run, pacs: Path) -> None:
+    path = next(path for path in pacs.iterdir() if header(path).Modality == "ECG")
+    data = pydicom.dcmread(path)
+    data.PatientName = "Somebody^Else"
+    data.save_as(path)
+    (problem,) = examine(mixed, pacs)
+    assert "arrived with other content" in problem
+
+
+def test_the_phantom_is_the_same_every_time_and_has_something_to_see(tmp_path: Path) -> None:
+    first, second = (list(phantom.write(tmp_path / name, slices=4, size=64)) for name in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = pydicom.dcmread(first[2]).pixel_array.astype(int) - 1024
+    assert values.min() < -900
+    assert values.max() > 400
+    assert len({pydicom.dcmread(path).SOPInstanceUID for path in first}) == 4
