@@ -18,6 +18,7 @@ from loopback import eventually, free_port
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.transport import ThreadedAssociationServer
 
 from gateway.archive.index import Archive
 
@@ -233,12 +234,18 @@ class Pacs:
         for sop_class in contexts:
             entity.add_supported_context(sop_class)
         handlers: Any = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
-        self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._entity = entity
+        self._server = entity.make_server(
+            ("127.0.0.1", self.port), evt_handlers=handlers, server_class=ThreadedAssociationServer
+        )
+        # start_server() would do the same and make every stop() take half a second.
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def stop(self) -> None:
         """Listen no more."""
         if self._server is not None:
+            self._entity._servers.append(self._server)
             self._server.shutdown()
             self._server = None
 
