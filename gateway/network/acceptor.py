@@ -11,9 +11,10 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from pydicom import config
 from pynetdicom.acse import ACSE
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_CANCEL_RQ, C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_ECHO, C_MOVE, C_STORE
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, P_DATA
 from pynetdicom.transport import AddressInformation
@@ -28,6 +29,9 @@ from gateway.observe import event, warning
 
 if TYPE_CHECKING:
     from gateway.network.server import Server
+
+# What a peer writes into a command set is checked by who uses it; a warning on stderr tells nobody anything.
+config.settings.reading_validation_mode = config.IGNORE
 
 # Command sets are some hundred bytes; an Identifier with a list of 100,000 UIDs is 6.5 MB.
 LONGEST_COMMAND = 1 << 16
@@ -97,11 +101,15 @@ class Messages(DIMSEServiceProvider):
 
     def _take(self, context_id: int, value: bytes) -> None:
         """Take a fragment of a command set or identifier."""
+        if self.message is None:
+            self.message = DIMSEMessage()
+        message: Any = self.message
         fragment: Any = P_DATA()
         fragment.presentation_data_value_list = [[context_id, value]]
         super().receive_primitive(fragment)
-        message: Any = self.message
-        if message is None:
+        if self.message is None:
+            if not isinstance(message, C_CANCEL_RQ):
+                self.cancel_req = {}  # what was cancelled is over; message IDs come again
             return
         if isinstance(message, C_STORE_RQ):
             self._begin(context_id, message.command_set)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from intake import Intake, running, sample
@@ -156,6 +157,22 @@ def test_what_is_not_DICOM_gets_no_association(intake: Intake, hello: bytes) -> 
     with nothing_left_behind(), Caller(intake.port) as caller:
         caller.send(hello)
         assert caller.pdu()[0] in (7, 3, 0)
+
+
+def test_damaged_requests_do_no_harm(intake: Intake) -> None:
+    random = Random(2)
+    whole = request_pdu([(CT, [EXPLICIT]), (VERIFICATION, [EXPLICIT])])
+    with nothing_left_behind():
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for _ in range(random.choice((1, 1, 2, 20))):
+                damaged[random.randrange(6, len(damaged))] = random.randrange(256)
+            with Caller(intake.port) as caller:
+                caller.send(bytes(damaged))
+                caller.socket.shutdown(socket.SHUT_WR)
+                assert caller.pdu()[0] in (0, 2, 3, 7)
+        eventually(lambda: not intake.server.associations)
+    assert intake.slots.used() == 0
 
 
 def test_a_connection_that_asks_for_nothing_is_closed(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
