@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,10 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
     """Yield a folder that is gone afterwards, on the file system where something is to be kept."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="gateway-demo-", dir=keep) as folder:
+    # Whoever ends the demonstration wants box, PACS and files gone too.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as closing, tempfile.TemporaryDirectory(prefix="gateway-demo-", dir=keep) as folder:
+        closing.callback(signal.signal, signal.SIGTERM, before)
         yield Path(folder)
 
 

@@ -117,7 +117,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"             {number:4} {reason}" for reason, number in grouped.most_common())
     yield ""
     yield "What became of each series"
-    for series in sorted(result["series"], key=lambda one: (not one["became"], -one["instances"])):
+    for series in _merged(result["series"]):
         yield from _series_lines(series)
     yield ""
     yield from _proof_lines(result)
@@ -136,6 +136,30 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
 def _kind(reason: str) -> str:
     """Return a reason without what is particular to one file."""
     return reason.partition(": 1.")[0].partition(": 2.")[0].partition("; found")[0]
+
+
+def _merged(series: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the series, converted ones first; those that are unchanged for the same reasons as one row."""
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for one in sorted(series, key=lambda one: -one["instances"]):
+        if one["became"]:
+            yield one
+        else:
+            alike.setdefault(tuple(one["reasons"]), []).append(one)
+    for reasons, group in alike.items():
+        if len(group) == 1:
+            yield group[0]
+            continue
+        instances = sum(one["instances"] for one in group)
+        kinds = sorted({one["title"].split()[0] for one in group if one["title"].split()[0].isupper()})
+        told = [*reasons[:-1], f"{reasons[-1]} ({', '.join(kinds)})"] if reasons else []
+        yield {
+            **group[0],
+            "title": f"{len(group)} series",
+            "instances": instances,
+            "unchanged": instances,
+            "reasons": told,
+        }
 
 
 def _series_lines(series: Mapping[str, Any]) -> Iterator[str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import tomllib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +135,24 @@ def test_nothing_but_the_picture_stays_without_keep(tmp_path: Path, monkeypatch:
     left = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["montage.png"]
     assert f"Picture    {left[0]}" in done.stdout
+
+
+def test_ended_early_it_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    list(phantom.write(tmp_path / "ct", slices=3, size=32))
+    kept = tmp_path / "kept"
+    command = [sys.executable, "-m", "gateway.cli.main", "demo", "--from", str(tmp_path / "ct"), "--keep", str(kept)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not any("ready" in log.read_text() for log in kept.glob("gateway-demo-*/gateway.log")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (config,) = kept.glob("gateway-demo-*/gateway.toml")
+    port = tomllib.loads(config.read_text())["gateway"]["port"]
+    running.terminate()
+    assert running.wait(30) == 1
+    assert list(kept.iterdir()) == []
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 # The comparison at the PACS has teeth: each of these would make the demonstration fail.
