@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,10 +12,13 @@ from gateway.conversion.facts import Facts, gather
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.plan import Frozen, Plan, Planned, make_plan
 from gateway.conversion.proof import prove
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, ResourceError
 from gateway.objects.part10 import Header, read_header
 from gateway.objects.recipe import Recipe, seal
 from gateway.observe import fault, warning
+
+# The box is short of something: no fault of what is converted, which must not stay classic for ever because of it.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE)
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,11 @@ def convert_facts(
         Of some SOP Instance UIDs, those that objects not among `facts` refer to, with who does.
     progress : callable
         Told how many frames were done since the last call.
+
+    Raises
+    ------
+    ResourceError
+        If the disk does not take a recipe.
     """
     places = {fact.sop_instance: (fact.study, fact.series) for fact in facts}
     failed: dict[str, str] = {}
@@ -185,6 +194,8 @@ def convert_facts(
             try:
                 converted = _convert(planned, plan, recipe_path, identity, lambda uid: places.get(uid) or resolve(uid))
             except (GatewayError, OSError, ValueError, AssertionError) as error:
+                if isinstance(error, ResourceError) or getattr(error, "errno", None) in NO_ROOM:
+                    raise ResourceError(planned.sop_instance, "cannot be written", found=str(error)) from error
                 warning("convert.failed", series=planned.source_series, frames=len(planned.frames), reason=error)
                 failed.update((fact.name, f"its conversion failed: {error}") for fact in planned.frames)
                 break

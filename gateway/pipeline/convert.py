@@ -96,6 +96,7 @@ class Converter:
         self.policy = policy
         self.stop = stop
         self._checkpointed = 0.0
+        self._untidy = False  # an attempt without room has left something
 
     def run(self) -> None:
         """Convert until this process shall end."""
@@ -111,12 +112,11 @@ class Converter:
                 time.sleep(POLL)
 
     def resume(self) -> None:
-        """Put in order what a conversion process that died has left."""
-        self.archive.recover(self.policy.recover)
+        """Go on where a conversion process that died has left off."""
+        self._put_in_order()
         for job in self.jobs.listing():
             if job.kind == CONVERT and job.state == RUNNING:
                 self._again(job, "the conversion process died")
-        self._sweep()
 
     def step(self) -> bool:
         """Convert one study that is due; False if none is."""
@@ -129,12 +129,10 @@ class Converter:
         except _Stopped:
             return False
         except ResourceError as error:
-            self._sweep()
-            self._again(job, str(error))
+            self._without_room(job, str(error))
             return True
         except Exception as error:  # nothing about one study may end the box
             LOGGER.exception("conversion of %s", job.study)
-            self._sweep()
             self._again(job, f"{type(error).__name__}: {error}")
             return True
         for destination in self.policy.destinations:
@@ -154,13 +152,22 @@ class Converter:
         warning("convert.retry", study=job.study, reason=reason, attempts=job.attempts + 1, again_in=round(delay, 1))
         self.jobs.retry(job, reason, self.archive.clock.now() + delay)
 
+    def _without_room(self, job: Job, reason: str) -> None:
+        """Wait for room on the disk: the study is not to blame, so that this is no attempt."""
+        delay = self.policy.backoff.delay(4)
+        due = self.archive.clock.now() + delay
+        warning("convert.no_room", study=job.study, reason=reason, again_in=round(delay, 1))
+        self.jobs.schedule(CONVERT, job.study, not_before=due)
+        self.jobs.finish(job)
+        self.jobs.schedule(CONVERT, job.study, not_before=due, reason=reason)
+        self._untidy = True
+
     # One study
 
     def _settle(self, job: Job) -> None:
         """Decide about everything in a study that nothing was decided about."""
-        if job.attempts:
-            # An attempt may have written its record and not got it into the index.
-            self.archive.recover(self.policy.recover)
+        if job.attempts or self._untidy:
+            self._put_in_order()
         rows = self.archive.unsettled(job.study)
         if not rows:
             return
@@ -220,12 +227,17 @@ class Converter:
         if self.stop():
             raise _Stopped
 
-    def _sweep(self) -> None:
-        """Remove recipes that no record names: of conversions that did not come to their end."""
+    def _put_in_order(self) -> None:
+        """Clear up after an attempt that failed: it may have written its record and not got it into the index.
+
+        Recipes that no record names then are of attempts that did not get that far.
+        """
+        self.archive.recover(self.policy.recover)
         known = {name for (name,) in self.archive.database.rows("SELECT name FROM derived")}
-        for path in self.archive.files.derived.glob("*/*.recipe"):
+        for path in self.archive.files.derived.rglob("*.recipe"):
             if path.stem not in known:
                 path.unlink()
+        self._untidy = False
 
 
 def settlements(rows: Sequence[InstanceRow], result: StudyConversion) -> dict[str, Settlement]:
