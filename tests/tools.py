@@ -10,6 +10,9 @@ import pytest
 # Where Debian puts what is not on everybody's PATH.
 _EXTRA = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/dcmtk")
 PACKAGES = {
+    "dcmj2pnm": "dcmtk",
+    "dcml2pnm": "dcmtk",
+    "dcmsend": "dcmtk",
     "storescu": "dcmtk",
     "storescp": "dcmtk",
     "movescu": "dcmtk",

@@ -60,6 +60,8 @@ class Survey:
         First value of every attribute, by key.
     varying : set
         Keys whose values differ.
+    empty : set of int
+        Tags of elements without a value in some frame.
     groups : dict
         First value of every functional group.
     varying_groups : set
@@ -81,6 +83,7 @@ class Survey:
     values: dict[Key, Element] = field(default_factory=dict)
     counts: dict[Key, int] = field(default_factory=dict)
     varying: set[Key] = field(default_factory=set)
+    empty: set[int] = field(default_factory=set)
     groups: Groups = field(default_factory=dict)
     group_counts: dict[int, int] = field(default_factory=dict)
     varying_groups: set[int] = field(default_factory=set)
@@ -95,6 +98,7 @@ class Survey:
         """Take in the header of one more frame."""
         groups, consumed = frame_groups(ds, self.modality)
         self.count += 1
+        self.empty.update(tag for tag, element in ds.items() if not element.value)
         for key, element in remaining(ds, consumed):
             self.counts[key] = self.counts.get(key, 0) + 1
             first = self.values.setdefault(key, element)

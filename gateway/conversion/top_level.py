@@ -69,9 +69,14 @@ def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -
             element = shared.get(tag)
             if element is not None:
                 found[tag] = element
-            elif kind == "2" and tag not in found:
+            elif tag not in found and (kind == "2" or (kind in ("1C", "2C") and _empty_everywhere(tag, survey))):
                 found[tag] = _empty(tag)
     return found
+
+
+def _empty_everywhere(tag: int, survey: Survey) -> bool:
+    """Tell whether the sources have a conditional attribute and no value for it: without it a condition would fail."""
+    return tag in survey.empty and tag not in survey.values
 
 
 def _split(entry: str) -> tuple[str, str, str]:

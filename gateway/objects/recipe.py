@@ -20,6 +20,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from gateway.errors import ObjectError
@@ -179,10 +180,19 @@ class RecipeSource:
             if kind == "b":
                 yield bytes.fromhex(segment[1])
                 continue
-            path = self.recipe.path if kind == "h" else self._locate(self.recipe.sources[segment[1]])
             offset = segment[1] if kind == "h" else segment[2]
-            with open(path, "rb", buffering=0) as file:
-                yield from read_range(file, offset, segment_length(segment), size, str(path))
+            with self._open(segment) as file:
+                yield from read_range(file, offset, segment_length(segment), size, str(file.name))
+
+    def _open(self, segment: Segment) -> FileIO:
+        """Open the file of a segment; a source may be moved between being located and being opened, but only once."""
+        if segment[0] == "h":
+            return open(self.recipe.path, "rb", buffering=0)
+        name = self.recipe.sources[segment[1]]
+        try:
+            return open(self._locate(name), "rb", buffering=0)
+        except FileNotFoundError:
+            return open(self._locate(name), "rb", buffering=0)
 
 
 def digest_of(source: object) -> str:
