@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from loopback import alive
 
 # Runs a keeper whose children append "name pid" to a log when they start and "name end" when they end in order.
 PROGRAM = """
@@ -79,13 +80,6 @@ def kept(tmp_path):
     for box in boxes:
         box.process.kill()
         box.process.communicate()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_stop_signal_ends_all_children_in_order_and_the_parent_with_success(kept):
