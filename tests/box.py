@@ -11,13 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from loopback import eventually, free_port
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dsutils import decode
 from pynetdicom.transport import ThreadedAssociationServer
 
 from gateway.archive.index import Archive
@@ -211,6 +213,8 @@ class Pacs:
         Digest of each data set received, by SOP Instance UID.
     classes_of : dict of str to str
         SOP Class UID by SOP Instance UID.
+    objects : dict of str to (str, bytes)
+        Transfer syntax and data set of what came last, by SOP Instance UID.
     answer : callable
         Returns the status for an event, before anything is kept.
     """
@@ -221,6 +225,7 @@ class Pacs:
         self.port = port or free_port()
         self.received: dict[str, list[str]] = {}
         self.classes_of: dict[str, str] = {}
+        self.objects: dict[str, tuple[str, bytes]] = {}
         self.associations = 0
         self.answer: Callable[[Any], int] = lambda event: 0x0000
         self._lock = threading.Lock()
@@ -256,9 +261,10 @@ class Pacs:
         status = self.answer(event)
         if status == 0x0000 or status >> 12 == 0xB:
             uid = str(event.request.AffectedSOPInstanceUID)
-            digest = hashlib.blake2b(event.encoded_dataset(include_meta=False)).hexdigest()
+            data = event.encoded_dataset(include_meta=False)
             with self._lock:
-                self.received.setdefault(uid, []).append(digest)
+                self.received.setdefault(uid, []).append(hashlib.blake2b(data).hexdigest())
+                self.objects[uid] = (str(event.context.transfer_syntax), data)
                 self.classes_of[uid] = str(event.request.AffectedSOPClassUID)
         return status
 
@@ -266,9 +272,25 @@ class Pacs:
         """What came more than once with different contents."""
         return [uid for uid, digests in self.received.items() if len(set(digests)) > 1]
 
-    def count(self, sop_class: str) -> int:
-        """How many instances of a class it has."""
-        return sum(found == sop_class for found in self.classes_of.values())
+    def dataset(self, uid: str) -> Dataset:
+        """Decode what came under a UID."""
+        syntax, data = self.objects[uid]
+        return decode(BytesIO(data), UID(syntax).is_implicit_VR, UID(syntax).is_little_endian)
+
+    def images(self) -> list[tuple[str, bytes]]:
+        """The SOP Instance UID of the source and the pixels of every image it has, frame by frame."""
+        found = []
+        for uid in self.objects:
+            ds = self.dataset(uid)
+            frames = ds.get("PerFrameFunctionalGroupsSequence")
+            names = [_source(frame) for frame in frames] if frames else [uid]
+            length = 2 * ds.Rows * ds.Columns
+            found += [(name, ds.PixelData[n * length : (n + 1) * length]) for n, name in enumerate(names)]
+        return found
+
+
+def _source(frame: Dataset) -> str:
+    return str(frame.ConversionSourceAttributesSequence[0].ReferencedSOPInstanceUID)
 
 
 def ct_study(count: int = 8, size: int = 16, study: str = "", series: str = "", start: int = 0) -> list[Dataset]:
