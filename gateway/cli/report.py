@@ -135,7 +135,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _kind(reason: str) -> str:
     """Return a reason without what is particular to one file."""
-    return reason.partition(": 1.")[0].partition(": 2.")[0].partition("; found")[0]
+    return reason.partition("; ")[0].partition(": 1.")[0].partition(": 2.")[0]
 
 
 def _merged(series: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
