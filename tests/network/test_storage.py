@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import struct
 import subprocess
 import time
@@ -286,6 +287,19 @@ def test_S4_a_write_error_is_answered_A700_and_leaves_nothing(intake: Intake, fa
         # The second time there is room.
         assert caller.store(BYTES, CT, HEADER.sop_instance)["status"] == 0
     assert intake.stored_bytes() == BYTES
+
+
+def test_S4_an_object_that_the_index_refuses_leaves_nothing(intake: Intake) -> None:
+    with sqlite3.connect(intake.folder / "index.sqlite3") as other, Caller(intake.port) as caller:
+        caller.associate()
+        other.execute("CREATE TRIGGER broken BEFORE INSERT ON instance BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        other.commit()
+        answer = caller.store(BYTES, CT, HEADER.sop_instance)
+        assert (answer["status"], intake.is_empty()) == (0xA700, True)
+        other.execute("DROP TRIGGER broken")
+        other.commit()
+        assert caller.store(BYTES, CT, HEADER.sop_instance)["status"] == 0
+    other.close()
 
 
 def test_S4_what_the_index_knows_is_not_removed_when_something_fails_after_the_commit(intake: Intake) -> None:
