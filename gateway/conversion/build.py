@@ -19,9 +19,9 @@ from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.keys import Key, placed
 from gateway.conversion.plan import Planned
 from gateway.conversion.references import Target, rewritten
-from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining, same
+from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining
 from gateway.conversion.top_level import ENHANCED_ONLY, top_level
-from gateway.objects.elements import DataSet, Element, dataset, integer, items, make, sequence, tag_of, text
+from gateway.objects.elements import DataSet, Element, dataset, integer, items, make, same, sequence, tag_of, text
 from gateway.objects.encode import SEQUENCE_STOP, element_head, encode, encode_item, item_head, sequence_start
 from gateway.objects.part10 import EXPLICIT_LITTLE, Header, PixelData
 from gateway.objects.recipe import Recipe, RecipeWriter, Segment
@@ -31,6 +31,9 @@ BITS_ALLOCATED = tag_of("BitsAllocated")
 PIXEL_DATA = tag_of("PixelData")
 SHARED_GROUPS = tag_of("SharedFunctionalGroupsSequence")
 PER_FRAME_GROUPS = tag_of("PerFrameFunctionalGroupsSequence")
+
+# Groups that every frame has if one has them, without an item where there is nothing to say (C.7.6.16.2.5, -.6).
+_TYPE_2_GROUPS = {REFERENCED_IMAGE, DERIVATION_IMAGE}
 
 # Where to find the study and series of an instance that is referred to: (study, series), or None if unknown.
 Resolve = Callable[[str], tuple[str, str] | None]
@@ -182,6 +185,8 @@ class _Builder:
         ds = self.read(fact).dataset
         groups, consumed = frame_groups(ds, self.planned.modality)
         own = self._finished({tag: group for tag, group in groups.items() if tag not in self.shared_groups})
+        for tag in _TYPE_2_GROUPS & self.planned.survey.groups.keys() - self.shared_groups.keys():
+            own.setdefault(tag, Element(tag, "SQ", ()))
         content = dataset(*frame_content(ds), *self.planned.indices.frame_content(number))
         source = dataset(
             make("ReferencedSOPClassUID", fact.sop_class), make("ReferencedSOPInstanceUID", fact.sop_instance)

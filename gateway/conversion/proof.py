@@ -16,10 +16,10 @@ from gateway.conversion.facts import Facts
 from gateway.conversion.groups import REFERENCED_IMAGE, SOURCE_IMAGE
 from gateway.conversion.keys import keyed
 from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE, Target
-from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, LEFT_OUT, same
+from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, LEFT_OUT
 from gateway.conversion.unfold import unfold
 from gateway.errors import ConversionError
-from gateway.objects.elements import DataSet, Element, integer, is_empty, items, tag_of, tag_text, text
+from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.part10 import PixelData, read_header
 from gateway.objects.recipe import Recipe

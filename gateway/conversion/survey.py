@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from gateway.conversion.groups import Groups, frame_groups
 from gateway.conversion.identity import without_contribution_time
 from gateway.conversion.keys import Key, keyed
-from gateway.objects.elements import DataSet, Element, is_empty, items, stripped, tag_of, text, texts
+from gateway.objects.elements import DataSet, Element, is_empty, items, same, tag_of, text, texts
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 
 CONTRIBUTING_EQUIPMENT = tag_of("ContributingEquipmentSequence")
@@ -30,15 +30,6 @@ LEFT_OUT = frozenset(
         "MACParametersSequence", "DigitalSignaturesSequence", "DataSetTrailingPadding",
     )
 )  # fmt: skip
-
-
-def same(one: Element, other: Element) -> bool:
-    """Tell whether two encoded values are equal, padding apart."""
-    if one.value == other.value:
-        return True
-    if isinstance(one.value, bytes) and isinstance(other.value, bytes):
-        return stripped(one.value) == stripped(other.value) and one.vr == other.vr
-    return False
 
 
 def remaining(ds: DataSet, consumed: set[int]) -> Iterator[tuple[Key, Element]]:
@@ -158,9 +149,9 @@ def _frame_type(group: Element) -> tuple:
 
 
 def earliest(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
-    """Return the earlier of two (date, time) pairs; one without a date counts only when the other has none either."""
+    """Return the earlier of two (date, time) pairs; one that lacks a date or a time comes last."""
     if not other[0]:
         return one if one[0] or one[1] else other
     if not one[0]:
         return other
-    return min(one, other)
+    return min(one, other, key=lambda pair: (pair[0], pair[1] or "~"))

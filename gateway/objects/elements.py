@@ -60,6 +60,9 @@ _NUMBER_CODES = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d
 # VRs padded with NUL, all other text with space (PS3.5 6.2).
 _NUL_PADDED = frozenset(("UI", "OB", "UN"))
 
+# VRs whose values are bytes: a zero or a space at the end is no padding there but may be all there is.
+_BYTES = frozenset((*UNIT_SIZE, "OB", "UN"))
+
 
 @lru_cache(maxsize=8192)
 def tag_of(keyword: str) -> int:
@@ -158,16 +161,25 @@ def is_empty(element: Element | None) -> bool:
     if element is None:
         return True
     if isinstance(element.value, bytes):
-        return not (stripped(element.value) if element.vr not in UNIT_SIZE else element.value)
+        return not (element.value if element.vr in _BYTES else stripped(element.value))
     return element.value == ()
 
 
+def same(one: Element, other: Element) -> bool:
+    """Tell whether two encoded values are equal, the padding of text apart."""
+    if one.value == other.value:
+        return True
+    if one.vr != other.vr or one.vr in _BYTES or not isinstance(one.value, bytes) or not isinstance(other.value, bytes):
+        return False
+    return stripped(one.value) == stripped(other.value)
+
+
 def raw(ds: DataSet, keyword: str | int) -> bytes:
-    """Return the value bytes without padding, empty when absent."""
+    """Return the value bytes, those of text without padding, empty when absent."""
     element = ds.get(keyword if isinstance(keyword, int) else tag_of(keyword))
     if element is None or not isinstance(element.value, bytes):
         return b""
-    return stripped(element.value)
+    return element.value if element.vr in _BYTES and element.vr != "UN" else stripped(element.value)
 
 
 def text(ds: DataSet, keyword: str | int, default: str = "") -> str:
