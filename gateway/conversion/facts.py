@@ -163,7 +163,7 @@ def _number(ds: DataSet, keyword: str) -> float | None:
         values = numbers(ds, keyword)
     except ObjectError:
         return None
-    return values[0] if values else None
+    return values[0] if values and math.isfinite(values[0]) else None
 
 
 def _group_key(header: Header) -> tuple:

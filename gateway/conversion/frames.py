@@ -54,7 +54,9 @@ def _encapsulated(header: Header, frames: int) -> list[tuple[int, int]]:
     if not fragments:
         raise ConversionError(header.path.name, "has no fragments")
     end = fragments[-1][0] + fragments[-1][1]
-    if len(fragments) != frames:
+    if frames == 1:
+        del starts[1:]
+    elif len(fragments) != frames:
         starts = [starts[0] + offset for offset in _offset_table(header)]
     if len(starts) != frames or starts != sorted(starts) or starts[-1] >= end:
         raise ConversionError(header.path.name, "does not say where its frames begin", found=f"{len(starts)} frames")

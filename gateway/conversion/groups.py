@@ -18,6 +18,7 @@ from gateway.objects.elements import (
     items,
     make,
     numbers,
+    raw,
     sequence,
     tag_of,
     text,
@@ -184,7 +185,8 @@ def frame_type(ds: DataSet) -> DataSet:
     Values 1 and 3 of Frame Type are those of Image Type, value 2 can only be PRIMARY; value 4 is NONE for an original
     image, a standard term of derived contrast if the image has one, else empty, as only legacy converted objects may.
     """
-    kind = [value.upper() for value in texts(ds, "ImageType")]
+    # Upper case of ASCII letters only: other letters might have one that the value's encoding lacks.
+    kind = [value.strip() for value in raw(ds, "ImageType").upper().decode("latin-1").split("\\")]
     first = kind[0] if kind and kind[0] in ("ORIGINAL", "DERIVED") else "DERIVED"
     third = kind[2] if len(kind) > 2 and kind[2] else "VOLUME"
     contrast = "NONE"

@@ -60,14 +60,19 @@ def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:
     for key, element in pairs:
         if isinstance(key, tuple):
             block = element.tag & 0xFF if key[3] < 0 else element.tag >> 8 & 0xFF
-            wanted[key[:3]] = min(block, wanted.get(key[:3], 0xFF))
+            # A creator's second block is its second one only where the first is reserved as well.
+            for ordinal in range(key[2] + 1):
+                owner = (key[0], key[1], ordinal)
+                wanted[owner] = min(max(block - key[2] + ordinal, 0x10), wanted.get(owner, 0xFF))
     taken: dict[tuple[int, int], tuple[int, bytes, int]] = {}
-    block_of: dict[tuple[int, bytes, int], int] = {}
     for owner, block in sorted(wanted.items(), key=lambda pair: (pair[0][0], pair[1], pair[0][1:])):
         while (owner[0], block) in taken:
             block = block + 1 if block < 0xFF else 0x10
         taken[owner[0], block] = owner
-        block_of[owner] = block
+    blocks: dict[tuple[int, bytes], list[int]] = {}
+    for (group, block), owner in sorted(taken.items()):
+        blocks.setdefault((group, owner[1]), []).append(block)
+    block_of = {owner: blocks[owner[:2]][owner[2]] for owner in wanted}
     placed_elements = []
     for key, element in pairs:
         if isinstance(key, int):

@@ -18,6 +18,7 @@ from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.references import Target
 from gateway.conversion.survey import Survey
 from gateway.conversion.top_level import series_elements
+from gateway.errors import ConversionError, GatewayError
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, read_header
 from gateway.objects.uids import derived_uid
@@ -28,6 +29,10 @@ LARGEST_PIXELS = (2 << 30) - (64 << 20)
 
 # Direction cosines closer than this are one orientation: scanners jitter in the last digits.
 SAME_ORIENTATION = 1e-3
+
+
+class Unplannable(ConversionError):
+    """An instance cannot become a frame, which shows only when it is looked at closely; `subject` is its name."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,11 @@ def make_plan(
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    Unplannable
+        If an instance that looked fine cannot become a frame.
     """
     plan = Plan(targets=frozen_targets(frozen, facts[0].study if facts else ""))
     ordered = sorted(facts, key=_frame_order)
@@ -261,7 +271,10 @@ def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) ->
         modality = frames[0].modality
         survey = Survey(modality)
         for fact in frames:
-            survey.add(read(fact).dataset)
+            try:
+                survey.add(read(fact).dataset)
+            except (GatewayError, OSError, ValueError) as error:
+                raise Unplannable(fact.name, str(error)) from error
         yield Planned(
             modality,
             frames,

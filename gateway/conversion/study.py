@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.conversion.build import Resolve, build
 from gateway.conversion.facts import Facts, gather
 from gateway.conversion.identity import EDITION, Identity
-from gateway.conversion.plan import Frozen, Plan, Planned, make_plan
+from gateway.conversion.plan import Frozen, Plan, Planned, Unplannable, make_plan
 from gateway.conversion.proof import prove
 from gateway.errors import GatewayError, ResourceError
 from gateway.objects.part10 import Header, read_header
@@ -187,7 +187,11 @@ def convert_facts(
     failed: dict[str, str] = {}
     while True:
         usable = [_refused(fact, failed.get(fact.name, "")) for fact in facts]
-        plan = make_plan(usable, identity, frozen=frozen, referred=referred)
+        try:
+            plan = make_plan(usable, identity, frozen=frozen, referred=referred)
+        except Unplannable as error:
+            failed[error.subject] = f"it cannot be converted: {error.problem}"
+            continue
         result = StudyConversion(kept=plan.kept, twins=plan.twins, spare=plan.spare)
         for planned in plan.objects:
             fault("convert.object")

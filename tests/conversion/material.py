@@ -1,0 +1,240 @@
+"""Small classic CT, MR and PET series made with pydicom, and conversions of them read back with pydicom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from gateway.conversion.facts import Facts
+from gateway.conversion.identity import Identity
+from gateway.conversion.study import SourceFile, StudyConversion, convert_facts, gather_all
+from gateway.objects.part10 import file_meta, read_header
+from gateway.objects.recipe import digest_of
+from gateway.objects.stream import FileSource
+
+CLASSIC = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
+LEGACY = {
+    "CT": "1.2.840.10008.5.1.4.1.1.2.2",
+    "MR": "1.2.840.10008.5.1.4.1.1.4.4",
+    "PT": "1.2.840.10008.5.1.4.1.1.128.1",
+}
+ENHANCED = {
+    "CT": "1.2.840.10008.5.1.4.1.1.2.1",
+    "MR": "1.2.840.10008.5.1.4.1.1.4.1",
+    "PT": "1.2.840.10008.5.1.4.1.1.130",
+}
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+SERIES = STUDY + ".1"
+GSPS = "1.2.840.10008.5.1.4.1.1.11.1"
+
+Change = Mapping[str, Any] | Callable[[Dataset], None] | None
+
+
+def slice_of(modality: str = "CT", number: int = 1, change: Change = None, *, series: str = SERIES) -> Dataset:
+    """Return one valid classic image of 8 x 8 pixels; `change` sets attributes (None deletes) or edits the data set."""
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.SOPClassUID = CLASSIC[modality]
+    ds.SOPInstanceUID = f"{series}.{number}"
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20240102"
+    ds.StudyTime, ds.SeriesTime = "101500", "101600"
+    ds.AcquisitionTime = ds.ContentTime = f"1017{number % 60:02d}.5"
+    ds.AccessionNumber = "A1"
+    ds.Modality = modality
+    ds.Manufacturer = "Acme"
+    ds.ReferringPhysicianName = "Ref^Erring"
+    ds.StudyDescription = "Head"
+    ds.SeriesDescription = f"{modality} thin"
+    ds.ManufacturerModelName = "Scan 1"
+    ds.PatientName = "Doe^J\xf6rg"
+    ds.PatientID = "P1"
+    ds.PatientBirthDate, ds.PatientSex = "19700101", "M"
+    ds.BodyPartExamined = "CHEST"
+    ds.SliceThickness = "5"
+    ds.PatientPosition = "HFS"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, series
+    ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber, ds.InstanceNumber = "1", "7", "3", str(number)
+    ds.ImagePositionPatient = ["-10", "-20", str(5 * number)]
+    ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    ds.FrameOfReferenceUID = STUDY + ".99"
+    ds.PositionReferenceIndicator = "SN"
+    ds.SliceLocation = str(5 * number)
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows = ds.Columns = 8
+    ds.PixelSpacing = ["0.5", "0.5"]
+    ds.BitsAllocated = ds.BitsStored = 16
+    ds.HighBit, ds.PixelRepresentation = 15, 0
+    _modality(ds, modality)
+    ds.PixelData = np.random.default_rng(number).integers(0, 4096, (8, 8), dtype=np.uint16).tobytes()
+    apply(ds, change)
+    return ds
+
+
+def _modality(ds: Dataset, modality: str) -> None:
+    if modality == "CT":
+        ds.KVP, ds.ConvolutionKernel = "120", "B30"
+    if modality == "MR":
+        ds.ScanningSequence, ds.SequenceVariant, ds.MRAcquisitionType = "SE", "SK", "2D"
+        ds.EchoTime, ds.RepetitionTime, ds.MagneticFieldStrength = "10", "500", "1.5"
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "M"]
+        return
+    ds.WindowCenter, ds.WindowWidth = "40", "400"
+    ds.RescaleIntercept, ds.RescaleSlope = "-1024", "1"
+    if modality == "PT":
+        ds.Units, ds.RescaleIntercept, ds.RescaleSlope = "BQML", "0", "1.5"
+
+
+def apply(ds: Dataset, change: Change) -> None:
+    if callable(change):
+        change(ds)
+    for keyword, value in (change or {}).items() if not callable(change) else ():
+        if value is None:
+            if keyword in ds:
+                delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, value)
+
+
+def series_of(modality: str = "CT", count: int = 3, change: Any = None, *, series: str = SERIES) -> list[Dataset]:
+    """Return slices; `change` goes to each, or is a list with one change a slice."""
+    changes = change if isinstance(change, list) else [change] * count
+    return [slice_of(modality, n, changes[n - 1], series=series) for n in range(1, len(changes) + 1)]
+
+
+def item(**attributes: Any) -> Dataset:
+    ds = Dataset()
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def coded(value: str, scheme: str, meaning: str) -> Dataset:
+    return item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
+
+
+def reference(ds: Dataset, **more: Any) -> Dataset:
+    return item(ReferencedSOPClassUID=ds.SOPClassUID, ReferencedSOPInstanceUID=ds.SOPInstanceUID, **more)
+
+
+def other(sop_class: str, number: int, change: Change = None, *, series: str = STUDY + ".50") -> Dataset:
+    """Return an object that is no image."""
+    ds = item(SOPClassUID=sop_class, SOPInstanceUID=f"{series}.{number}", Modality="OT", PatientID="P1")
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.PatientName = STUDY, series, "Doe^J\xf6rg"
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    apply(ds, change)
+    return ds
+
+
+def save(ds: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> Path:
+    """Write a data set as a Part 10 file in a native syntax, or RLE; whatever `ds` says about itself is left alone."""
+    ds = deepcopy(ds)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    if syntax == RLELossless:
+        ds.compress(RLELossless, generate_instance_uid=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    return path
+
+
+def save_all(datasets: Iterable[Dataset], folder: Path, syntax: str = ExplicitVRLittleEndian) -> list[Path]:
+    return [save(ds, folder / f"{number:03d}.dcm", syntax) for number, ds in enumerate(datasets)]
+
+
+def facts_of(paths: Sequence[Path]) -> list[Facts]:
+    sources = [
+        SourceFile(path.name, path, digest_of(FileSource(path, read_header(path).dataset_offset))) for path in paths
+    ]
+    facts, unreadable = gather_all(sources)
+    assert not unreadable
+    return facts
+
+
+@dataclass
+class Conversion:
+    """A conversion with its objects as files and as pydicom data sets."""
+
+    result: StudyConversion
+    facts: list[Facts]
+    files: list[Path]
+
+    @property
+    def objects(self) -> list[Dataset]:
+        return [dcmread(path) for path in self.files]
+
+    @property
+    def kept(self) -> dict[str, str]:
+        return self.result.kept
+
+    @property
+    def one(self) -> Dataset:
+        assert len(self.files) == 1, (len(self.files), self.kept)
+        assert not self.kept
+        return self.objects[0]
+
+    def streams(self) -> dict[str, str]:
+        return {made.planned.sop_instance: made.recipe.digest for made in self.result.objects}
+
+
+def convert(paths: Sequence[Path], folder: Path, **options: Any) -> Conversion:
+    """Convert files as the box does and write every object as a file."""
+    facts = facts_of(paths)
+    folder.mkdir(parents=True, exist_ok=True)
+    options.setdefault("identity", Identity())
+    result = convert_facts(facts, lambda uid: folder / f"{uid}.recipe", **options)
+    where = {fact.name: fact.path for fact in facts}
+    files = []
+    for made in result.objects:
+        recipe = made.recipe
+        stream = b"".join(recipe.source(where.__getitem__).chunks())
+        assert len(stream) == recipe.length
+        assert hashlib.blake2b(stream, digest_size=16).hexdigest() == recipe.digest
+        path = folder / f"{recipe.sop_instance}.dcm"
+        path.write_bytes(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax) + stream)
+        files.append(path)
+    return Conversion(result, facts, files)
+
+
+def made_of(
+    datasets: Iterable[Dataset], folder: Path, syntax: str = ExplicitVRLittleEndian, **options: Any
+) -> Conversion:
+    """Save and convert."""
+    return convert(save_all(datasets, folder / "in", syntax), folder / "out", **options)
+
+
+def frames_of(ds: Dataset) -> list[Dataset]:
+    return list(ds.PerFrameFunctionalGroupsSequence)
+
+
+def shared_of(ds: Dataset) -> Dataset:
+    return ds.SharedFunctionalGroupsSequence[0]
+
+
+def group(ds: Dataset, frame: int, keyword: str) -> Dataset:
+    """Return the only item of a functional group of a frame (from 0), wherever it is; never in both places."""
+    places = [where for where in (shared_of(ds), frames_of(ds)[frame]) if keyword in where]
+    assert len(places) == 1, f"{keyword} in {len(places)} places"
+    assert len(places[0][keyword].value) == 1
+    return places[0][keyword].value[0]
+
+
+def unassigned_shared(ds: Dataset) -> Dataset:
+    found = shared_of(ds).get("UnassignedSharedConvertedAttributesSequence")
+    return found[0] if found else Dataset()
+
+
+def unassigned(ds: Dataset, frame: int) -> Dataset:
+    found = frames_of(ds)[frame].get("UnassignedPerFrameConvertedAttributesSequence")
+    return found[0] if found else Dataset()

@@ -1,0 +1,116 @@
+"""An unfolder of legacy converted objects that knows pydicom and nothing of the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+
+Plain = dict[Any, Any]
+
+SHARED, PER_FRAME = Tag("SharedFunctionalGroupsSequence"), Tag("PerFrameFunctionalGroupsSequence")
+UNASSIGNED = (Tag("UnassignedSharedConvertedAttributesSequence"), Tag("UnassignedPerFrameConvertedAttributesSequence"))
+CONVERSION_SOURCE = Tag("ConversionSourceAttributesSequence")
+FRAME_TYPES = tuple(map(Tag, ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")))
+PIXELS = Tag("PixelData")
+
+# What belongs to the multi-frame form alone.
+_MULTI_FRAME = frozenset(
+    map(
+        Tag,
+        (
+            "NumberOfFrames", "DimensionOrganizationSequence", "DimensionIndexSequence", "QueryRetrieveView",
+            "ReferencedImageEvidenceSequence", "SourceImageEvidenceSequence", "PixelPresentation",
+            "VolumetricProperties", "VolumeBasedCalculationTechnique",
+        ),
+    )
+)  # fmt: skip
+
+# What a round trip may change (the end of REQUIREMENTS), identity apart.
+MAY_CHANGE = frozenset(
+    map(
+        Tag,
+        (
+            "QueryRetrieveView", "ContributingEquipmentSequence", "ConversionSourceAttributesSequence",
+            "ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber",
+            "SOPInstanceUIDOfConcatenationSource", "MACParametersSequence", "DigitalSignaturesSequence",
+            "DataSetTrailingPadding", "PixelData",
+        ),
+    )
+)  # fmt: skip
+
+
+def plain(ds: Dataset, *, empty: bool = False) -> Plain:
+    """Return value bytes by tag, items as dicts; private elements by group, creator, which of its blocks, and number.
+
+    Elements without a value are left out unless asked for: absent equals empty.
+    """
+    creators: dict[tuple[int, int], tuple[bytes, int]] = {}
+    count: dict[tuple[int, bytes], int] = {}
+    found: Plain = {}
+    for tag in sorted(ds.keys()):
+        value = _value(ds, tag)
+        if tag.is_private_creator:
+            creator = value.strip(b" \0")
+            creators[tag.group, tag.element] = (creator, count.setdefault((tag.group, creator), 0))
+            count[tag.group, creator] += 1
+        elif tag.element != 0 and (value or empty):
+            key: Any = tag
+            if tag.is_private and (tag.group, tag.element >> 8) in creators:
+                key = (tag.group, *creators[tag.group, tag.element >> 8], tag.element & 0xFF)
+            found[key] = value
+    return found
+
+
+def _value(ds: Dataset, tag: BaseTag) -> Any:
+    raw = ds.get_item(tag)
+    if isinstance(raw, RawDataElement) and raw.VR not in (None, "SQ"):
+        return raw.value or b""
+    element = ds[tag]
+    if element.VR == "SQ":
+        return [plain(item) for item in element.value]
+    assert isinstance(raw, RawDataElement), element
+    return raw.value or b""
+
+
+def unfolded(ds: Dataset, frame: int) -> Plain:
+    """Return what the frame (from 0) says as a classic image would, Series and Instance of the source included."""
+    shared = ds[SHARED].value[0]
+    own = ds[PER_FRAME].value[frame]
+    found = {
+        key: value
+        for key, value in plain(ds).items()
+        if key not in (SHARED, PER_FRAME, PIXELS) and key not in _MULTI_FRAME
+    }
+    for groups in (shared, own):
+        for tag in groups.keys():  # noqa: SIM118 - a Dataset yields elements
+            if tag in UNASSIGNED or tag == CONVERSION_SOURCE:
+                continue
+            if tag in (Tag("ReferencedImageSequence"), Tag("RealWorldValueMappingSequence")):
+                found[tag] = [plain(item) for item in groups[tag].value]
+                continue
+            for item in groups[tag].value:
+                content = plain(item)
+                if tag in FRAME_TYPES:
+                    content[Tag("ImageType")] = content.pop(Tag("FrameType"))
+                found.update(content)
+    for groups in (shared, own):
+        for tag in UNASSIGNED:
+            if tag in groups:
+                (item,) = groups[tag].value
+                found.update(plain(item, empty=True))
+    (source,) = own[CONVERSION_SOURCE].value
+    found[Tag("SOPClassUID")] = _value(source, Tag("ReferencedSOPClassUID"))
+    found[Tag("SOPInstanceUID")] = _value(source, Tag("ReferencedSOPInstanceUID"))
+    return {key: value for key, value in found.items() if value}
+
+
+def missing(source: Dataset, found: Plain, *, but: frozenset = frozenset()) -> dict:
+    """Return what of a source is not found again."""
+    return {
+        key: (value, found.get(key))
+        for key, value in plain(source).items()
+        if key not in MAY_CHANGE and key not in but and found.get(key) != value
+    }
