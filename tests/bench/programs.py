@@ -165,15 +165,35 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def pss_mb(pid: int) -> float:
+def pss_mb(pid: int, part: str = "Pss") -> float:
     """Return the proportional set size of a process in MB: what it shares is divided by those who share it."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(f"{part}:"):
                 return int(line.split()[1]) / 1024
     except OSError:
         pass  # it has ended
     return 0.0
+
+
+def shared_with_others_mb(pids: Sequence[int]) -> float:
+    """Return what the proportional set sizes of some processes leave to others, such as other Python programs.
+
+    Only pages of files can be shared with them. Each mapping counts as often as the process that has most of it.
+    """
+    largest: dict[tuple[str, ...], int] = {}
+    for pid in pids:
+        mapping: tuple[str, ...] = ()
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            words = line.split()
+            if not words[0].endswith(":"):
+                mapping = (words[1], words[2], *words[5:])
+                resident = 0
+            elif words[0] == "Rss:":
+                resident = int(words[1])
+            elif words[0] == "Anonymous:" and len(mapping) > 2:
+                largest[mapping] = max(largest.get(mapping, 0), resident - int(words[1]))
+    return sum(largest.values()) / 1024 - sum(pss_mb(pid, "Pss_File") for pid in pids)
 
 
 def processor_seconds(pid: int) -> float:
