@@ -93,8 +93,8 @@ def measure(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
             _one(work / f"{count}-{number}", material, count, subject, sizes, times)
     sizes.notes += [
         f"512 x 512, made from {origin()}; sampled every {INTERVAL:g} s; sender DCMTK storescu, PACS DCMTK storescp",
-        "idle PSS is the plain sum, which is smaller while other programs map the same libraries, as this one does; all "
-        "other figures count what is shared with others in full ('libraries'), as if the box were alone",
+        "idle PSS is the plain sum, smaller while other programs map the same libraries, as this one does; the "
+        "others count what is shared with others in full ('libraries'), as if the box were alone",
         f"idle after {SETTLE_SECONDS:g} s; a study counts as complete after {QUIET_SECONDS:g} s",
     ]
     return [sizes, times]
