@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,8 +222,17 @@ def _encoding(header: Header) -> str:
         return f"irregular encoding: {header.irregular[0]}"
     if header.big_endian or header.deflated:
         return "its transfer syntax needs a pixel transform that is not built yet"
-    long = [tag for tag, element in header.dataset.items() if isinstance(element.value, Span)]
-    return f"{tag_text(long[0])} is too long to be copied" if long else ""
+    left = next(_left_in_file(header.dataset), None)
+    return f"{tag_text(left)} is too long or compressed inside a sequence, which is not built yet" if left else ""
+
+
+def _left_in_file(ds: DataSet) -> Iterator[int]:
+    for tag, element in ds.items():
+        if isinstance(element.value, Span):
+            yield tag
+        elif isinstance(element.value, tuple):
+            for item in element.value:
+                yield from _left_in_file(item)
 
 
 def _kind(header: Header) -> str:

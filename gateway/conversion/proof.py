@@ -9,6 +9,7 @@ lengths, character sets and private blocks, signatures, concatenations.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from gateway.conversion.keys import keyed
 from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE, Target
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, LEFT_OUT
 from gateway.conversion.unfold import unfold
-from gateway.errors import ConversionError
+from gateway.errors import ConversionError, ObjectError
 from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.part10 import PixelData, read_header
@@ -60,6 +61,15 @@ def prove(
     ConversionError
         If anything of a source is missing or different.
     """
+    try:
+        return _prove(recipe, frames, targets, locate)
+    except (ObjectError, struct.error, ValueError, IndexError, OSError) as error:
+        raise ConversionError(recipe.sop_instance, f"cannot be read back: {error}") from error
+
+
+def _prove(
+    recipe: Recipe, frames: Sequence[Facts], targets: Mapping[str, Target], locate: Callable[[str], Path]
+) -> str:
     stream = _Stream(recipe, locate)
     header = stream.take(recipe.header_length)
     top, groups_at = _top_level(header, recipe)
@@ -91,7 +101,9 @@ class _Stream:
         """Yield the next `count` bytes."""
         while count:
             if not self._left:
-                self._left = next(self._chunks)
+                self._left = next(self._chunks, b"")
+                if not self._left:
+                    raise ConversionError("stream", "ends too early", found=f"{count} bytes are missing")
                 self.digest.update(self._left)
                 self.length -= len(self._left)
             piece, self._left = self._left[:count], self._left[count:]

@@ -28,6 +28,7 @@ SEQUENCE_END = 0xFFFEE0DD
 
 PIXEL_TAGS = frozenset((0x7FE00010, 0x7FE00008, 0x7FE00009))
 PIXEL_REPRESENTATION = 0x00280103
+SIGNED = b"\1\0"
 
 # A longer value stays in its file: the memory of a reader must not depend on what a peer sends.
 LONGEST_HELD = 16 << 20
@@ -44,6 +45,7 @@ class Syntax:
     implicit: bool = False
     big_endian: bool = False
     irregular: list[str] = field(default_factory=list)
+    signed: bool = False  # pixels of the data set, by which implicit VR settles what sequences inside it hold
 
     def __post_init__(self) -> None:
         order = ">" if self.big_endian else "<"
@@ -97,6 +99,8 @@ def _parse(
         group, number = syntax.tag(buffer, position)
         tag = group << 16 | number
         if tag == ITEM_END:
+            if not depth:
+                raise ObjectError("data set", "has the end of an item outside of a sequence", found=f"at {position}")
             return position + 8
         if stop and tag in PIXEL_TAGS:
             return position
@@ -108,8 +112,10 @@ def _parse(
         value, position = _value(buffer, position, end, tag, vr, length, syntax, depth)
         if number == 0 and group != 2:
             continue  # group lengths say nothing about the object (PS3.5 7.2)
-        if length == UNDEFINED:
+        if length == UNDEFINED and not isinstance(value, Span):
             vr = "SQ"
+        if tag == PIXEL_REPRESENTATION and not depth:
+            syntax.signed = value == SIGNED
         if tag in elements:
             syntax.irregular.append(f"{tag_text(tag)} appears twice")
         elements[tag] = Element(tag, vr, value)
@@ -133,7 +139,7 @@ def element_head_at(
             syntax.irregular.append(f"{tag_text(tag)} has no value representation")
             return "UN", syntax.short(buffer, position + 6)[0], position + 8
         syntax.irregular.append(f"{tag_text(tag)} has an invalid value representation")
-    return _dictionary_vr(tag, elements), syntax.long(buffer, position + 4)[0], position + 8
+    return _dictionary_vr(tag, elements, syntax.signed), syntax.long(buffer, position + 4)[0], position + 8
 
 
 def _name(code: bytes) -> str:
@@ -143,7 +149,7 @@ def _name(code: bytes) -> str:
     return name
 
 
-def _dictionary_vr(tag: int, elements: DataSet) -> str:
+def _dictionary_vr(tag: int, elements: DataSet, signed: bool) -> str:
     """Return the VR that implicit encoding leaves to the dictionary, by what the data set says so far."""
     if tag >> 16 & 1:
         if tag & 0xFF00 == 0:
@@ -156,7 +162,7 @@ def _dictionary_vr(tag: int, elements: DataSet) -> str:
         vr = standard_vr(tag)
     if " or " in vr:
         sign = elements.get(PIXEL_REPRESENTATION)
-        vr = settle_vr(vr, signed=sign is not None and sign.value == b"\1\0")
+        vr = settle_vr(vr, signed=signed if sign is None else sign.value == SIGNED)
     return vr
 
 
@@ -164,9 +170,14 @@ def _value(
     buffer: bytes | mmap.mmap, position: int, end: int, tag: int, vr: str, length: int, syntax: Syntax, depth: int
 ) -> tuple[bytes | tuple[DataSet, ...] | Span, int]:
     """Return the value at `position` and the offset behind it."""
+    if length == UNDEFINED and tag in PIXEL_TAGS:
+        # Compressed pixels of an icon: left in their file.
+        start = position
+        _, position = fragments_at(buffer, position, end, syntax)
+        return Span(start, position - start), position
     if vr == "SQ" or length == UNDEFINED:
         # Of unknown VR and undefined length: a sequence in implicit VR little endian (PS3.5 6.2.2 note).
-        inner = Syntax(True, False, syntax.irregular) if vr == "UN" and not syntax.implicit else syntax
+        inner = Syntax(True, False, syntax.irregular, syntax.signed) if vr == "UN" and not syntax.implicit else syntax
         stop = end if length == UNDEFINED else position + length
         return _items(buffer, position, stop, tag, length, inner, depth + 1)
     if length > LONGEST_HELD:
@@ -209,6 +220,27 @@ def _items(
     if length == UNDEFINED:
         raise ObjectError(tag_text(tag), "the sequence has no end")
     return tuple(found), position
+
+
+def fragments_at(
+    buffer: bytes | mmap.mmap, position: int, end: int, syntax: Syntax
+) -> tuple[list[tuple[int, int]], int]:
+    """Return offset and length of the items of encapsulated pixel data and the offset behind their delimiter."""
+    found: list[tuple[int, int]] = []
+    while True:
+        if position + 8 > end:
+            raise ObjectError("pixel data", "are truncated", found="no sequence delimiter")
+        group, number = syntax.tag(buffer, position)
+        length = syntax.long(buffer, position + 4)[0]
+        position += 8
+        if group << 16 | number == SEQUENCE_END:
+            return found, position
+        if group << 16 | number != ITEM or position + length > end:
+            raise ObjectError("pixel data", "are truncated", found=f"fragment of {length} bytes at {position}")
+        if length % 2:
+            syntax.irregular.append(f"a fragment has odd length {length}")
+        found.append((position, length))
+        position += length
 
 
 def swapped(value: bytes, size: int) -> bytes:

@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from gateway.errors import ObjectError
 from gateway.objects.elements import DataSet, dataset, make, text
 from gateway.objects.encode import encode
-from gateway.objects.parse import ITEM, PIXEL_TAGS, SEQUENCE_END, UNDEFINED, Syntax, parse_dataset
+from gateway.objects.parse import PIXEL_TAGS, UNDEFINED, Syntax, fragments_at, parse_dataset
 from gateway.objects.uids import valid_uid
 
 # One implementation for all versions: a peer that keys on it must not see a new one with every release.
@@ -236,20 +236,8 @@ def _pixel_data(data: bytes | mmap.mmap, position: int, end: int, syntax: Syntax
         if position + length > end:
             raise ObjectError("pixel data", "are truncated", found=end - position, expected=f"{length} bytes")
         return PixelData(tag, vr, position, length), position + length
-    fragments: list[tuple[int, int]] = []
-    start = position
-    while True:
-        if position + 8 > end:
-            raise ObjectError("pixel data", "are truncated", found="no sequence delimiter")
-        group, number = syntax.tag(data, position)
-        length = syntax.long(data, position + 4)[0]
-        position += 8
-        if group << 16 | number == SEQUENCE_END:
-            return PixelData(tag, vr, start, position - start, tuple(fragments[1:])), position
-        if group << 16 | number != ITEM or position + length > end:
-            raise ObjectError("pixel data", "are truncated", found=f"fragment of {length} bytes at {position}")
-        fragments.append((position, length))
-        position += length
+    fragments, stop = fragments_at(data, position, end, syntax)
+    return PixelData(tag, vr, position, stop - position, tuple(fragments[1:])), stop
 
 
 def check_identity(header: Header) -> None:

@@ -83,10 +83,13 @@ class Recipe:
             if mark != _MARK or length > size - _TAIL.size:
                 raise ObjectError(path.name, "is no complete recipe", remedy="convert the study again")
             file.seek(size - _TAIL.size - length)
-            content = json.loads(file.read(length))
-        content["sources"] = tuple(content["sources"])
-        content["segments"] = tuple(tuple(segment) for segment in content["segments"])
-        return cls(path=path, **content)
+            try:
+                content = json.loads(file.read(length))
+                content["sources"] = tuple(content["sources"])
+                content["segments"] = tuple(tuple(segment) for segment in content["segments"])
+                return cls(path=path, **content)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ObjectError(path.name, f"is a broken recipe: {error}", remedy="convert the study again") from None
 
     def source(self, locate: Callable[[str], Path]) -> RecipeSource:
         """Return the bytes of the data set, the sources being where `locate` says."""

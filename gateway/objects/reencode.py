@@ -17,6 +17,7 @@ from gateway.objects.parse import (
     PIXEL_REPRESENTATION,
     PIXEL_TAGS,
     SEQUENCE_END,
+    SIGNED,
     UNDEFINED,
     Syntax,
     element_head_at,
@@ -147,6 +148,8 @@ class _Recoder:
             value = buffer[position : position + length]
             if tag == PIXEL_REPRESENTATION or (group & 1 and 0x10 <= number <= 0xFF):
                 seen[tag] = Element(tag, vr, value)
+                if tag == PIXEL_REPRESENTATION and -1 not in seen:
+                    self.syntax.signed = value == SIGNED
             out += element_head(tag, vr, length, implicit=self.to_implicit)
             out += value
             position += length
