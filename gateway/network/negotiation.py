@@ -67,6 +67,11 @@ SERVICES: dict[str, Service] = {
 }
 
 
+def is_storage(abstract_syntax: str) -> bool:
+    """Tell whether an accepted context is one to store in; a class not known here was accepted as such."""
+    return SERVICES.get(abstract_syntax, STORAGE) is STORAGE
+
+
 def negotiate(
     proposed: Iterable[Any], common_extended: Mapping[Any, Any], may: Collection[str]
 ) -> list[PresentationContext]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ArchiveError, GatewayError, MismatchError, ObjectError, ResourceError
+from gateway.network.negotiation import is_storage
 from gateway.network.policy import Peer
 from gateway.objects.part10 import check_identity, file_meta, read_header
 from gateway.objects.uids import valid_uid
@@ -167,9 +168,9 @@ class Reception:
 
 def _check(request: Request, abstract_syntax: str) -> None:
     """Refuse a request before its data set has come."""
-    if request.sop_class != abstract_syntax:
+    if request.sop_class != abstract_syntax or not is_storage(abstract_syntax):
         raise GatewayError(
-            "Affected SOP Class UID", "is not that of its presentation context", found=request.sop_class[:64]
+            "Affected SOP Class UID", "is not one to store in this context", found=request.sop_class[:64]
         )
     if not request.sop_instance:
         raise ObjectError("Affected SOP Instance UID", "is missing")

@@ -33,21 +33,15 @@ LARGEST_READ = 1 << 20
 
 
 class Timeouts:
-    """How long an association waits, in seconds.
+    """How long an association waits, in seconds."""
 
-    ============ ======= ==============================================================================================
-    wait         seconds reason
-    ============ ======= ==============================================================================================
-    request      30      a connection that does not ask for an association is a port scanner (ARTIM, PS3.8 9.1.5)
-    stall        60      in the middle of a PDU or message; a network that stands still this long is broken
-    idle         600     between messages; modalities keep an association open while they reconstruct the next image
-    closing      0.5     the peer closes after a release or rejection; then the box does
-    ============ ======= ==============================================================================================
-    """
-
+    # For an association request: a connection that does not ask is a port scanner (ARTIM, PS3.8 9.1.5).
     request = 30.0
+    # In the middle of a PDU or message: a network that stands still this long is broken.
     stall = 60.0
+    # Between messages: modalities keep an association open while they reconstruct the next image.
     idle = 600.0
+    # For the peer to close after a release, rejection or abort; then the box does.
     closing = 0.5
 
 

@@ -108,6 +108,14 @@ def test_a_peer_that_may_not_store_stores_nothing(intake: Intake) -> None:
     assert intake.is_empty()
 
 
+def test_nothing_can_be_stored_in_a_context_for_something_else(intake: Intake) -> None:
+    _, data = sample()
+    with Caller(intake.port) as caller:
+        caller.associate([(STUDY_ROOT_MOVE, [EXPLICIT])], calling="READER")
+        assert caller.store(data.replace(CT.encode(), b"1.2.3"), STUDY_ROOT_MOVE, "1.2.3")["status"] == 0x0122
+    assert intake.is_empty()
+
+
 def test_identifiers_are_not_negotiated_in_image_syntaxes(intake: Intake) -> None:
     with Caller(intake.port) as caller:
         caller.associate([(STUDY_ROOT_MOVE, ["1.2.840.10008.1.2.4.70", IMPLICIT])])
