@@ -24,6 +24,7 @@ from gateway.objects.parse import (
 )
 from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from gateway.objects.stream import CHUNK, ByteSource
+from gateway.objects.tokens import check_same
 
 _OPEN_ITEM = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
 _CLOSE_ITEM = b"\xfe\xff\x0d\xe0\x00\x00\x00\x00"
@@ -110,6 +111,8 @@ def _recoded_header(source: ByteSource, recoder: _Recoder) -> tuple[bytearray, i
         if length > source.length - position:
             raise ObjectError("pixel data", "are encapsulated or truncated", found=f"length {length}")
         if length >= 0 or len(buffer) >= source.length:
+            # What leaves is proved: read again it must be what it was made of.
+            check_same(bytes(buffer[:position]), recoder.syntax, bytes(out), Syntax(implicit=recoder.to_implicit))
             return out, position, position + max(length, 0)
         wanted = 2 * len(buffer)
     raise ObjectError("data set", "ends before its header does")
