@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -60,6 +61,7 @@ class Report:
     series: dict[str, Outcome] = field(default_factory=dict)
     not_dicom: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    placed: set[Path] = field(default_factory=set)
 
     def add(self, header: Header) -> Outcome:
         """Count an instance in the row of its series."""
@@ -156,8 +158,12 @@ def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[str, 
 
 
 def _looks_dicom(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
+    """Tell whether a file that cannot be used should have been usable: one that cannot be opened should."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM" and not path.name.upper().startswith("DICOMDIR")
+    except OSError:
+        return True
 
 
 def _progress(items: list[Path], label: str, quiet: bool) -> Any:
@@ -190,7 +196,8 @@ def _take_object(converted: Converted, output: Path | None, report: Report, *, e
     from gateway.objects.part10 import file_meta
 
     planned, recipe = converted.planned, converted.recipe
-    target = _place(output or Path(), planned.frames[0].study, planned.series, planned.sop_instance, recipe.digest)
+    study, place = planned.frames[0].study, output or Path()
+    target = _place(place, study, planned.series, planned.sop_instance, recipe.digest, report)
     row = {
         "sop_class": planned.sop_class,
         "sop_instance": planned.sop_instance,
@@ -243,7 +250,7 @@ def _turn_back(fact: Facts, origins: Origins, output: Path | None, report: Repor
         frames += 1
         if output is not None:
             sop_class, instance = text(image.dataset, "SOPClassUID"), text(image.dataset, "SOPInstanceUID")
-            target = _place(output, fact.study, text(image.dataset, "SeriesInstanceUID"), instance, fact.digest)
+            target = _place(output, fact.study, text(image.dataset, "SeriesInstanceUID"), instance, fact.digest, report)
             head = file_meta(sop_class, instance, image.transfer_syntax)
             _write(target, itertools.chain([head], image.chunks()), report)
     row = {"sop_class": "classic images", "sop_instance": fact.sop_instance, "frames": frames}
@@ -252,36 +259,52 @@ def _turn_back(fact: Facts, origins: Origins, output: Path | None, report: Repor
 
 def _copy(fact: Facts, output: Path, report: Report) -> None:
     """Pass a file on as it is."""
-    target = _place(output, fact.study, fact.series, fact.sop_instance, fact.digest)
+    target = _place(output, fact.study, fact.series, fact.sop_instance, fact.digest, report)
     _write(target, FileSource(fact.path).chunks(), report)
 
 
-def _place(output: Path, study: str, series: str, instance: str, digest: str) -> Path:
-    """Return the path for an instance: UIDs as folders, where they are UIDs, and a digest where a name is taken."""
+def _place(output: Path, study: str, series: str, instance: str, digest: str, report: Report) -> Path:
+    """Return the path for an instance: UIDs as folders, where they are UIDs, and a digest where one has that name."""
     names = [
         uid if valid_uid(uid) else hashlib.sha256(uid.encode()).hexdigest()[:16] for uid in (study, series, instance)
     ]
     target = output.joinpath(*names).with_name(f"{names[-1]}.dcm")
-    return target if not target.exists() else target.with_name(f"{names[-1]}-{digest[:8]}.dcm")
+    if target in report.placed:
+        target = target.with_name(f"{names[-1]}-{digest[:8]}.dcm")
+    report.placed.add(target)
+    return target
 
 
 def _write(target: Path, chunks: Iterable[bytes], report: Report) -> None:
     """Write a file that appears complete or not at all, and never in place of another."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        os.link(partial, target)
+        _appear(partial, target)
     except FileExistsError:
         report.failed.append(f"{target}: exists already; nothing is overwritten")
     except OSError as error:
         report.failed.append(f"{target}: cannot be written: {error.strerror or error}")
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _appear(partial: Path, target: Path) -> None:
+    """Give a complete file its name unless another has it; sticks and network shares may know no links."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if target.exists():
+            raise FileExistsError(target) from None
+        partial.rename(target)
 
 
 def _explain(planned: Planned) -> dict[str, Any]:

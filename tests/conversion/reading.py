@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
 
 Plain = dict[Any, Any]
@@ -71,8 +74,15 @@ def _value(ds: Dataset, tag: BaseTag) -> Any:
     element = ds[tag]
     if element.VR == "SQ":
         return [plain(item) for item in element.value]
-    assert isinstance(raw, RawDataElement), element
-    return raw.value or b""
+    return (raw.value if isinstance(raw, RawDataElement) else _encoded(element)) or b""
+
+
+def _encoded(element: DataElement) -> bytes:
+    """Return the value bytes of an element that pydicom has decoded already."""
+    target = DicomFileLike(io.BytesIO())
+    target.is_little_endian, target.is_implicit_VR = True, True
+    write_data_element(target, element, encodings=["latin-1"])
+    return target.parent.getvalue()[8:]
 
 
 def unfolded(ds: Dataset, frame: int) -> Plain:
