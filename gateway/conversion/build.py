@@ -11,6 +11,7 @@ from gateway.conversion.groups import (
     DERIVATION_IMAGE,
     REFERENCED_IMAGE,
     SOURCE_IMAGE,
+    STAND_INS,
     Groups,
     frame_content,
     frame_groups,
@@ -21,7 +22,19 @@ from gateway.conversion.plan import Planned
 from gateway.conversion.references import Target, rewritten
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining
 from gateway.conversion.top_level import ENHANCED_ONLY, top_level
-from gateway.objects.elements import DataSet, Element, dataset, integer, items, make, same, sequence, tag_of, text
+from gateway.objects.elements import (
+    DataSet,
+    Element,
+    dataset,
+    integer,
+    is_empty,
+    items,
+    make,
+    same,
+    sequence,
+    tag_of,
+    text,
+)
 from gateway.objects.encode import SEQUENCE_STOP, element_head, encode, encode_item, item_head, sequence_start
 from gateway.objects.part10 import EXPLICIT_LITTLE, Header, PixelData
 from gateway.objects.recipe import Recipe, RecipeWriter, Segment
@@ -112,12 +125,21 @@ class _Builder:
         self.unassigned = {
             key: element
             for key, element in self.shared.items()
-            if not self._at_top(key, element) and not (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
+            if not self._at_top(key, element)
+            and not (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
+            and self._is_needed(key, element, survey.groups)
         }
 
     def _at_top(self, key: Key, element: Element) -> bool:
         """Tell whether an attribute can be got back from the top level."""
         return isinstance(key, int) and key not in ENHANCED_ONLY and key in self.top and same(self.top[key], element)
+
+    def _is_needed(self, key: Key, element: Element, groups: Groups) -> bool:
+        """Tell whether an element says anything: an empty one only that nothing stood where now something does."""
+        if not isinstance(key, int) or key not in STAND_INS or not is_empty(element):
+            return True
+        home = STAND_INS[key]
+        return key in self.top if home is None else home in groups
 
     def _identity_elements(self) -> DataSet:
         planned = self.planned
@@ -192,7 +214,11 @@ class _Builder:
             make("ReferencedSOPClassUID", fact.sop_class), make("ReferencedSOPInstanceUID", fact.sop_instance)
         )
         # Also when it is empty: checkers want the sequence in every frame's item.
-        rest = ((key, element) for key, element in remaining(ds, consumed) if not self._is_shared(key))
+        rest = (
+            (key, element)
+            for key, element in remaining(ds, consumed)
+            if not self._is_shared(key) and self._is_needed(key, element, groups)
+        )
         return dataset(
             *own.values(),
             sequence("FrameContentSequence", content),

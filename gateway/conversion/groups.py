@@ -46,6 +46,22 @@ RESCALE = ("RescaleIntercept", "RescaleSlope", "RescaleType")
 SOFT_TISSUE = (40.0, 400.0)
 DEFAULT_WINDOW = "DEFAULT, SOURCE HAS NONE"
 
+# What an object says though a source may not, by the group that says it; None is the top level. Where a source has no
+# such value, Unassigned says so by an empty one, which equals an absent one (Sup 157 FG): unfolding adds nothing.
+STAND_INS: dict[int, int | None] = {
+    tag_of(keyword): tag_of(home) if home else None
+    for keyword, home in (
+        ("RescaleType", "PixelValueTransformationSequence"),
+        ("AnatomicRegionSequence", "FrameAnatomySequence"),
+        ("DerivationCodeSequence", "DerivationImageSequence"),
+        ("ContentDate", None),
+        ("ContentTime", None),
+        ("SeriesDate", None),
+        ("SeriesTime", None),
+        ("RequestAttributesSequence", None),
+    )
+}
+
 REFERENCED_IMAGE = tag_of("ReferencedImageSequence")
 SOURCE_IMAGE = tag_of("SourceImageSequence")
 REAL_WORLD_VALUES = tag_of("RealWorldValueMappingSequence")

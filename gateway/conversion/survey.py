@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.conversion.groups import Groups, frame_groups
+from gateway.conversion.groups import STAND_INS, Groups, frame_groups
 from gateway.conversion.identity import without_contribution_time
 from gateway.conversion.keys import Key, keyed
-from gateway.objects.elements import DataSet, Element, is_empty, items, same, tag_of, text, texts
+from gateway.objects.elements import DataSet, Element, empty, is_empty, items, same, tag_of, text, texts
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 
 CONTRIBUTING_EQUIPMENT = tag_of("ContributingEquipmentSequence")
@@ -33,10 +33,13 @@ LEFT_OUT = frozenset(
 
 
 def remaining(ds: DataSet, consumed: set[int]) -> Iterator[tuple[Key, Element]]:
-    """Yield what the functional groups have not consumed and what has a value."""
+    """Yield what the functional groups have not consumed and what has a value; absent stand-ins as empty elements."""
     for key, element in keyed(ds):
         if key not in consumed and key not in LEFT_OUT and not is_empty(element):
             yield key, element
+    for tag in STAND_INS:
+        if is_empty(ds.get(tag)):
+            yield tag, empty(tag)
 
 
 @dataclass

@@ -9,12 +9,11 @@ from gateway.objects.elements import (
     DataSet,
     Element,
     dataset,
+    empty,
     is_empty,
     items,
     make,
     sequence,
-    settle_vr,
-    standard_vr,
     tag_of,
     texts,
 )
@@ -67,10 +66,10 @@ def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -
             continue
         for tag, kind in attributes:
             element = shared.get(tag)
-            if element is not None:
+            if element is not None and not is_empty(element):
                 found[tag] = element
             elif tag not in found and (kind == "2" or (kind in ("1C", "2C") and _empty_everywhere(tag, survey))):
-                found[tag] = _empty(tag)
+                found[tag] = empty(tag)
     return found
 
 
@@ -86,11 +85,6 @@ def _split(entry: str) -> tuple[str, str, str]:
 def _usable(attributes: list[tuple[int, str]], shared: dict[Key, Element]) -> bool:
     """Tell whether the sources fill an optional module: all of its Type 1 attributes, and anything at all."""
     return any(tag in shared for tag, _ in attributes) and all(tag in shared for tag, kind in attributes if kind == "1")
-
-
-def _empty(tag: int) -> Element:
-    vr = settle_vr(standard_vr(tag), signed=False)
-    return Element(tag, vr, () if vr == "SQ" else b"")
 
 
 def series_elements(survey: Survey) -> DataSet:

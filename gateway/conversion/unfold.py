@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.conversion.groups import DEFAULT_WINDOW, WINDOW
+from gateway.conversion.groups import DEFAULT_WINDOW, STAND_INS, WINDOW
 from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key, keyed, placed
-from gateway.conversion.top_level import ENHANCED_ONLY, NO_DATE, own_frame_of_reference
+from gateway.conversion.top_level import ENHANCED_ONLY, own_frame_of_reference
 from gateway.objects.elements import DataSet, Element, dataset, is_empty, items, make, sequence, tag_of, text, texts
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 from gateway.standard.sop_classes import CONVERSIONS, LEGACY_MODALITIES
@@ -66,6 +66,9 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
     for groups, keyword in zip((shared, frame), _UNASSIGNED, strict=True):
         for item in items(groups, keyword):
             found.update(keyed(item))
+    for stand_in in STAND_INS:
+        if is_empty(found.get(stand_in)):
+            found.pop(stand_in, None)
     _original_identity(frame, found)
     return placed(found.items())
 
@@ -82,9 +85,6 @@ def _drop_stand_ins(top: DataSet, found: dict[Key, Element]) -> None:
     if explanation is not None and text({explanation.tag: explanation}, explanation.tag) == DEFAULT_WINDOW:
         for keyword in WINDOW:
             found.pop(tag_of(keyword), None)
-    if text(top, "ContentDate") == NO_DATE:
-        found.pop(tag_of("ContentDate"), None)
-        found.pop(tag_of("ContentTime"), None)
     if not items(top, "AcquisitionContextSequence"):
         found.pop(tag_of("AcquisitionContextSequence"), None)
 

@@ -144,6 +144,13 @@ def dataset(*elements: Element) -> DataSet:
     return {element.tag: element for element in sorted(elements, key=lambda element: element.tag)}
 
 
+@lru_cache(maxsize=1024)
+def empty(tag: int) -> Element:
+    """Return a standard element without a value."""
+    vr = settle_vr(standard_vr(tag), signed=False)
+    return Element(tag, vr, () if vr == "SQ" else b"")
+
+
 def padded(value: bytes, vr: str) -> bytes:
     """Return `value` padded to even length as its VR wants."""
     if len(value) % 2:
