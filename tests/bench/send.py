@@ -15,21 +15,19 @@ from gateway.retrieval.rendition import Offer
 
 def main(port: int, folder: Path) -> None:
     """Send everything; any answer but success is an error. Prints the seconds of the association."""
-    paths = sorted(folder.iterdir())
-    first = read_header(paths[0])
-    offers = [Offer(first.sop_class, (first.transfer_syntax,))]
+    headers = [read_header(path) for path in sorted(folder.iterdir())]
+    offers = [Offer(headers[0].sop_class, (headers[0].transfer_syntax,))]
     started = time.monotonic()
     association = Sender().connect(Destination("GATEWAY", "127.0.0.1", port, "BENCH"), offers)
-    for path in paths:
-        header = read_header(path)
+    for header in headers:
         outcome = association.store(
             sop_class=header.sop_class,
             sop_instance=header.sop_instance,
             transfer_syntax=header.transfer_syntax,
-            source=FileSource(path, header.dataset_offset),
+            source=FileSource(header.path, header.dataset_offset),
         )
         if outcome.status:
-            sys.exit(f"{path.name}: {outcome}")
+            sys.exit(f"{header.path.name}: {outcome}")
     association.release()
     print(time.monotonic() - started)
 
