@@ -68,7 +68,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", metavar="NAME", nargs="*", choices=[[], *NAMES], help="what to measure; default: all")
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", choices=NAMES, default=NAMES, help="what to measure; default: all"
+    )
     parser.add_argument("--runs", type=int, default=5, help="runs of which the median is printed (5)")
     parser.add_argument("--slices", type=int, default=140, help="slices for intake and conversion (140)")
     parser.add_argument("--quick", action="store_true", help="one short run of everything, to see that it works")
@@ -82,7 +84,7 @@ def main() -> int:
         if arguments.profile:
             print(profiling.profile(Path(folder), arguments.slices))
             return 0
-        for name in arguments.names or NAMES:
+        for name in arguments.names:
             started = time.monotonic()
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder) as work:
                 try:
