@@ -114,10 +114,10 @@ def classic_images(header: Header, identity: Identity, origins: Origins) -> Iter
 def _fill_identity(ds: DataSet, header: Header, number: int, identity: Identity) -> None:
     """Give new UIDs where the object does not know those of its sources."""
     if not text(ds, "SOPInstanceUID"):
-        uid = derived_uid("object", "classic", str(EDITION), identity.seed, header.sop_instance, str(number))
+        uid = derived_uid("object", "classic", str(EDITION), *identity.parts, header.sop_instance, str(number))
         ds[tag_of("SOPInstanceUID")] = make("SOPInstanceUID", uid)
     if not text(ds, "SeriesInstanceUID"):
-        uid = derived_uid("series", "classic", str(EDITION), identity.seed, header.series)
+        uid = derived_uid("series", "classic", str(EDITION), *identity.parts, header.series)
         ds[tag_of("SeriesInstanceUID")] = make("SeriesInstanceUID", uid)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from gateway.objects.elements import DataSet, Element, dataset, make, sequence, tag_of
 
@@ -35,6 +35,11 @@ class Identity:
     institution: str = ""
     station: str = ""
     seed: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What enters every UID: all settings, as all of them enter the bytes that the UID stands for."""
+        return astuple(self)
 
     def equipment(self, contribution: str) -> DataSet:
         """Return the item of Contributing Equipment Sequence for a conversion (PS3.4 C.3.5, PS3.3 C.12.1).

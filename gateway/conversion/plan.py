@@ -315,4 +315,4 @@ def _contents(planned: Planned) -> list[str]:
 
 
 def _uid(purpose: str, identity: Identity, *parts: str) -> str:
-    return derived_uid(purpose, "enhanced", str(EDITION), identity.seed, *parts)
+    return derived_uid(purpose, "enhanced", str(EDITION), *identity.parts, *parts)
