@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -77,6 +78,7 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="print where the time goes instead of measuring")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every single value there")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     failed, tables = 0, []
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
         facts = machine(Path(folder))

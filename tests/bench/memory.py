@@ -89,19 +89,37 @@ def measure(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
     for count in counts:
         material = make(work / f"slices-{count}", count)
         for number in range(runs):
-            subject = f"{OURS}, {count} slices"
-            _one(work / f"{count}-{number}", material, count, subject, sizes, times)
+            _one(work / f"{count}-{number}", material, count, sizes, times)
     sizes.notes += [
         f"512 x 512, made from {origin()}; sampled every {INTERVAL:g} s; sender DCMTK storescu, PACS DCMTK storescp",
         "idle PSS is the plain sum, smaller while other programs map the same libraries, as this one does; the "
         "others count what is shared with others in full ('libraries'), as if the box were alone",
         f"idle after {SETTLE_SECONDS:g} s; a study counts as complete after {QUIET_SECONDS:g} s",
     ]
+    sizes.notes += _growth(sizes, counts)
     return [sizes, times]
 
 
-def _one(work: Path, material: Path, count: int, subject: str, sizes: Table, times: Table) -> None:
+def _growth(sizes: Table, counts: tuple[int, ...]) -> list[str]:
+    """Say what each further slice costs; nothing should."""
+    few, many = (
+        {name: max(values) for name, values in sizes.rows[_subject(count)].items()}
+        for count in (min(counts), max(counts))
+    )
+    slices = max(counts) - min(counts)
+    return [
+        f"each slice more adds {(many[name] - few[name]) * 1024 / slices:.1f} KB to '{name}'"
+        for name in ("idle MB", "receiving MB", "peak MB")
+    ]
+
+
+def _subject(count: int) -> str:
+    return f"{OURS}, {count} slices"
+
+
+def _one(work: Path, material: Path, count: int, sizes: Table, times: Table) -> None:
     """Run one box from start to stop."""
+    subject = _subject(count)
     with (
         peers.storescp(work / "pacs", "+xa", "-pm") as pacs,
         peers.box(work / "box", destination_port=pacs.port, quiet=QUIET_SECONDS) as box,
