@@ -36,6 +36,9 @@ from gateway.pipeline.retry import Backoff
 
 POLL = 0.2
 
+# Pause after a trouble of our own.
+TROUBLE = 2.0
+
 # Attempts after which a study goes on as it is: something about it breaks the converter, and it must not stay for ever.
 ATTEMPTS = 3
 
@@ -102,14 +105,16 @@ class Converter:
         """Convert until this process shall end."""
         self.resume()
         while not self.stop():
-            worked = False
             try:
                 worked = self.step()
                 self.housekeeping()
+                if not worked:
+                    time.sleep(POLL)
             except Exception:  # the index is locked or the disk is full: not for ever
                 LOGGER.exception("conversions")
-            if not worked:
-                time.sleep(POLL)
+                time.sleep(TROUBLE)
+                # The end of a job may not have been noted.
+                self.jobs.release_running(CONVERT)
 
     def resume(self) -> None:
         """Go on where a conversion process that died has left off."""

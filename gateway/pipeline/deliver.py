@@ -26,6 +26,9 @@ from gateway.retrieval.transcript import Fate, Outcome, Transcript
 # How long a stop, a new job or `gateway queue retry` may go unnoticed.
 POLL = 0.2
 
+# Pause after a trouble of our own.
+TROUBLE = 2.0
+
 INTERRUPTED = "interrupted by a stop of the gateway"
 
 
@@ -104,15 +107,18 @@ class Deliverer:
 
     def run(self) -> None:
         """Deliver until this process shall end."""
-        self.jobs.release_running(DELIVER, self.target.name)
+        left = True  # a job may be running for which nobody works: at the start, and when an end could not be noted
         while not self.stop():
             try:
-                worked = self.step()
+                if left:
+                    self.jobs.release_running(DELIVER, self.target.name)
+                    left = False
+                if not self.step():
+                    time.sleep(POLL)
             except Exception:  # the index is locked or the disk is full: not for ever
                 LOGGER.exception("deliveries to %s", self.target.name)
-                worked = False
-            if not worked:
-                time.sleep(POLL)
+                left = True
+                time.sleep(TROUBLE)
 
     def step(self) -> bool:
         """Work on one delivery that is due; False if none is."""

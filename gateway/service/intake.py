@@ -14,7 +14,9 @@ from gateway.service.process import Stop
 from gateway.service.rooms import network_settings, origins
 
 
-def intake(config: Config, listener: socket.socket, slots: Slots, worker: int, stop: Stop, grace: float) -> None:
+def intake(
+    config: Config, listener: socket.socket, slots: Slots, worker: int, stop: Stop, *, grace: float, recover: bool
+) -> None:
     """Serve associations until the end.
 
     Parameters
@@ -31,10 +33,12 @@ def intake(config: Config, listener: socket.socket, slots: Slots, worker: int, s
         The end.
     grace : float
         Seconds that requests on their way have then.
+    recover : bool
+        Whether this process takes the place of one that died: what that one has left is put in order first.
     """
     archive = Archive(Path(config.gateway.data_dir), quiet=config.intake.study_quiet_seconds)
     settings = network_settings(config)
-    # If this process takes the place of one that died: what that one had acknowledged is indexed by now or here.
-    archive.recover(origins(config))
+    if recover:
+        archive.recover(origins(config))
     serve(listener, settings, archive, slots=slots, worker=worker, outbound=Sender(), stop=stop, grace=grace)
     archive.close()

@@ -96,7 +96,9 @@ def listen(host: str, port: int, patience: float) -> socket.socket:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
                 0
             ]
-            return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+            # "::" is every address, those of IPv4 included.
+            both = family == socket.AF_INET6 and address[0] == "::"
+            return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -137,10 +139,16 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket, slots: Slots
         worker.deliver(data_dir, targets, tuning.deliveries, stop, tuning.grace)
 
     def intake_of(number: int) -> Role:
-        def main(stop: worker.Stop) -> None:
-            intake(config, listener, slots, number, stop, tuning.grace)
+        deaths: list[float] = []  # kept by the parent, seen by what it forks afterwards
 
-        return Role("intake", main, on_death=functools.partial(slots.clear, number))
+        def main(stop: worker.Stop) -> None:
+            intake(config, listener, slots, number, stop, grace=tuning.grace, recover=bool(deaths))
+
+        def on_death() -> None:
+            deaths[:] = [time.time()]
+            slots.clear(number)
+
+        return Role("intake", main, on_death=on_death)
 
     return [
         *(intake_of(number) for number in range(tuning.intake_workers)),

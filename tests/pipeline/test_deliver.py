@@ -15,7 +15,9 @@ from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, HELD, WAITING, Job
 from gateway.archive.rows import Settlement
 from gateway.archive.views import ALL_VIEWS, View
+from gateway.errors import ResourceError
 from gateway.network.sender import Sender
+from gateway.pipeline import deliver as module
 from gateway.pipeline.deliver import INTERRUPTED, Deliverer, Target
 from gateway.pipeline.retry import Backoff
 from gateway.retrieval.engine import Destination
@@ -357,3 +359,27 @@ def test_error_at_any_point_only_delays(archive: Archive, pacs: Pacs, clock: Han
     assert set(pacs.received) == {"2.25.1"}
     assert not pacs.twice()
     assert archive.jobs.listing() == []
+
+
+def test_end_that_could_not_be_noted_is_made_good(
+    archive: Archive, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(archive)
+    monkeypatch.setattr(module, "TROUBLE", 0.05)
+    finish, troubles = archive.jobs.finish, iter([True, True, False])
+
+    def full(job: Job) -> None:
+        if next(troubles, False):
+            raise ResourceError("index", "the disk is full")
+        finish(job)
+
+    monkeypatch.setattr(archive.jobs, "finish", full)
+    monkeypatch.setattr(archive.jobs, "retry", lambda *_: full(job(archive)))
+    stop = threading.Event()
+    thread = threading.Thread(target=deliverer(archive, pacs, stop=stop.is_set).run)
+    thread.start()
+    eventually(lambda: archive.jobs.listing() == [])
+    stop.set()
+    thread.join()
+    assert pacs.received.keys() == {"2.25.1"}
+    assert not pacs.twice()
