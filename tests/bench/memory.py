@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench import peers
 from tests.bench.material import make, origin
-from tests.bench.programs import BenchError, Server, name_of, pss_mb, shared_with_others_mb, wait_until
+from tests.bench.programs import BenchError, Server, mapped_files_mb, name_of, pss_mb, wait_until
 from tests.bench.report import OURS, Measure, Table
 
 IDLE_AIM_MB = 70
@@ -30,19 +30,16 @@ class Sampler:
     ----------
     phase : str
         What the box is doing.
-    peaks : dict of str to float
+    peaks : Counter
         Largest sum in MB by phase.
     shares : Counter
         Who had how much when the sum was largest.
-    outside : float
-        MB to add, see `shared_with_others_mb`.
     """
 
     box: Server
     phase: str = PHASES[0]
-    peaks: dict[str, float] = field(default_factory=dict)
+    peaks: Counter[str] = field(default_factory=Counter)
     shares: Counter[str] = field(default_factory=Counter)
-    outside: float = 0.0
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -58,17 +55,16 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL):
-            phase, found = self.phase, shares_of(self.box, self.outside)
-            if found.total() > max(self.peaks.values(), default=0):
-                self.shares = found
-            self.peaks[phase] = max(self.peaks.get(phase, 0.0), found.total())
+            phase, found = self.phase, shares_of(self.box)
+            self.shares = max(self.shares, found, key=Counter.total)
+            self.peaks[phase] = max(self.peaks[phase], found.total())
 
 
-def shares_of(box: Server, outside: float) -> Counter[str]:
-    """Return the memory of each process of a box in MB, by name; two of a name are counted together."""
-    found: Counter[str] = Counter({"libraries": outside})  # type: ignore[dict-item]
+def shares_of(box: Server) -> Counter[str]:
+    """Return the memory of each process of a box in MB, files apart, by name; two of a name are counted together."""
+    found: Counter[str] = Counter()
     for pid in box.pids:
-        found[name_of(pid).removeprefix("gateway-")] += pss_mb(pid)  # type: ignore[assignment]
+        found[name_of(pid).removeprefix("gateway-")] += pss_mb(pid, "Pss_Anon")  # type: ignore[assignment]
     return found
 
 
@@ -92,8 +88,8 @@ def measure(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
             _one(work / f"{count}-{number}", material, count, sizes, times)
     sizes.notes += [
         f"512 x 512, made from {origin()}; sampled every {INTERVAL:g} s; sender DCMTK storescu, PACS DCMTK storescp",
-        "idle PSS is the plain sum, smaller while other programs map the same libraries, as this one does; the "
-        "others count what is shared with others in full ('libraries'), as if the box were alone",
+        "idle PSS is the plain sum, smaller while other programs map the same libraries, as this one does; all other "
+        "figures count each mapped file once and in full, as if the box were alone on the machine",
         f"idle after {SETTLE_SECONDS:g} s; a study counts as complete after {QUIET_SECONDS:g} s",
     ]
     sizes.notes += _growth(sizes, counts)
@@ -125,11 +121,11 @@ def _one(work: Path, material: Path, count: int, sizes: Table, times: Table) -> 
         peers.box(work / "box", destination_port=pacs.port, quiet=QUIET_SECONDS) as box,
     ):
         time.sleep(SETTLE_SECONDS)
-        outside = shared_with_others_mb(box.pids)
-        idle = shares_of(box, outside)
+        plain = sum(map(pss_mb, box.pids))
+        idle, idle_files = shares_of(box), mapped_files_mb(box.pids)
         limit = 60 + count / 10
         marks = [time.monotonic()]
-        with Sampler(box, outside=outside) as sampler:
+        with Sampler(box) as sampler:
             received = peers.send_with_storescu(box.port, material)
             marks.append(time.monotonic())
             sampler.phase = "waiting"
@@ -140,19 +136,14 @@ def _one(work: Path, material: Path, count: int, sizes: Table, times: Table) -> 
                 sampler.phase = phase
                 wait_until(lambda mark=mark: mark in box.text(), limit, f"{mark.strip()} for {subject}")
                 marks.append(time.monotonic())
-        after = shares_of(box, outside).total()
+        after, files = shares_of(box).total(), mapped_files_mb(box.pids)
         _check(pacs, count)
-    peaks = sampler.peaks
-    sizes.add(
-        subject,
-        idle.total() - outside,
-        idle.total(),
-        max(peaks.values()),
-        *(peaks.get(phase) for phase in PHASES),
-        after,
-    )
+    work_sizes = [*(sampler.peaks[phase] for phase in PHASES), after]
+    sizes.add(subject, plain, idle.total() + idle_files, *(size + files for size in (max(work_sizes), *work_sizes)))
     times.add(subject, *(later - earlier for earlier, later in itertools.pairwise(marks)), count / received)
-    sizes.notes.append(f"{subject}: idle {_listing(idle)}; peak {_listing(sampler.shares)}")
+    sizes.notes.append(
+        f"{subject}: idle {_listing(idle)}, files {idle_files:.0f}; peak {_listing(sampler.shares)}, files {files:.0f}"
+    )
 
 
 def _listing(shares: Counter[str]) -> str:

@@ -166,7 +166,10 @@ def name_of(pid: int) -> str:
 
 
 def pss_mb(pid: int, part: str = "Pss") -> float:
-    """Return the proportional set size of a process in MB: what it shares is divided by those who share it."""
+    """Return the proportional set size of a process in MB: what it shares is divided by those who share it.
+
+    ``Pss_Anon`` is the part that only relatives by fork can share.
+    """
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith(f"{part}:"):
@@ -176,10 +179,10 @@ def pss_mb(pid: int, part: str = "Pss") -> float:
     return 0.0
 
 
-def shared_with_others_mb(pids: Sequence[int]) -> float:
-    """Return what the proportional set sizes of some processes leave to others, such as other Python programs.
+def mapped_files_mb(pids: Sequence[int]) -> float:
+    """Return what some processes have mapped of files, libraries above all, in MB, each mapping counted once.
 
-    Only pages of files can be shared with them. Each mapping counts as often as the process that has most of it.
+    The proportional set size would leave a part of that to strangers, such as other Python programs.
     """
     largest: dict[tuple[str, ...], int] = {}
     for pid in pids:
@@ -193,7 +196,7 @@ def shared_with_others_mb(pids: Sequence[int]) -> float:
                 resident = int(words[1])
             elif words[0] == "Anonymous:" and len(mapping) > 2:
                 largest[mapping] = max(largest.get(mapping, 0), resident - int(words[1]))
-    return sum(largest.values()) / 1024 - sum(pss_mb(pid, "Pss_File") for pid in pids)
+    return sum(largest.values()) / 1024
 
 
 def processor_seconds(pid: int) -> float:
