@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.service import config
 from gateway.service.config import EXAMPLE, ConfigErrors, Quota, parse
+
+ROOT = Path(__file__).parents[2]
 
 PEER = '[[peer]]\nae_title = "CT1"\n'
 PACS = '[[destination]]\nae_title = "PACS"\nhost = "192.0.2.20"\nport = 104\n'
@@ -42,6 +45,14 @@ def test_values_of_the_example_arrive() -> None:
     assert loaded.storage.limit == Quota(share=0.8)
     assert loaded.peer[0].may == ("store", "query", "retrieve", "commit")
     assert loaded.destination[0].when_refused == "classic"
+
+
+@pytest.mark.parametrize("page", ["README.md", "gateway/docs/configuration.md"])
+def test_what_the_manual_shows_can_be_used(page: str) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert parse(block).destination[0].ae_title == "PACS"
 
 
 def test_an_empty_file_means_the_defaults() -> None:
