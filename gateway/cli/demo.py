@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.common import json_option, print_json
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
@@ -29,6 +30,7 @@ PHANTOM_SIZE = 512
 # Longest time in which nothing changes before the demonstration gives up.
 PATIENCE_SECONDS = 120
 POLL_SECONDS = 0.2
+EVERY_STUDY = 1_000_000
 
 
 @click.command()
@@ -179,13 +181,11 @@ class Demonstration:
     def _wait(self, stage: Stage, expected: int, problems: list[str]) -> dict[str, Any]:
         """Wait until the box is idle, and return its status."""
         from gateway.archive.index import Archive
-        from gateway.archive.status import box_status
 
         archive = Archive(stage.data_dir, readonly=True)
         try:
             with self._progress("Converting, delivering", expected) as step:
-                _settle(archive, stage, step)
-            status = box_status(archive, limit=1_000_000)
+                status = _settle(archive, stage, step)
         finally:
             archive.close()
         problems += [
@@ -219,42 +219,30 @@ class Demonstration:
             yield bar.update
 
 
-def _settle(archive: Archive, stage: Stage, step: Callable[[int], None]) -> None:
-    """Return when nothing is pending and nothing has changed since the last look; count what is done meanwhile."""
+def _settle(archive: Archive, stage: Stage, step: Callable[[int], None]) -> dict[str, Any]:
+    """Wait until nothing is pending and nothing has changed since the last look; return the status then."""
     from gateway.archive.status import box_status
 
     done, idle_before, changed = 0, False, time.monotonic()
     while True:
         stage.check()
         fresh = archive.jobs.changed()
-        now_done = _done(archive)
-        step(now_done - done)
-        done = now_done
-        idle = box_status(archive, limit=0)["idle"]
-        if idle and idle_before and not fresh:
-            return
-        idle_before = idle
+        status = box_status(archive, limit=EVERY_STUDY)
+        finished = sum(study["settled"] for study in status["studies"] if study["idle"])
+        step(finished - done)
+        done = finished
+        if status["idle"] and idle_before and not fresh:
+            return status
+        idle_before = status["idle"]
         if fresh:
             changed = time.monotonic()
         if time.monotonic() - changed > PATIENCE_SECONDS:
-            raise click.ClickException(
-                f"nothing has happened for {PATIENCE_SECONDS} s; see what the box says: {_last(stage)}"
-            )
+            raise GatewayError("the box", f"has done nothing for {PATIENCE_SECONDS} s", found=_last(stage))
         time.sleep(POLL_SECONDS)
 
 
 def _last(stage: Stage) -> str:
     return " / ".join(stage.log.read_text(encoding="utf-8").strip().splitlines()[-3:])
-
-
-def _done(archive: Archive) -> int:
-    """Return how many received instances need no more work: settled, and their study without a delivery to do."""
-    found = archive.database.row(
-        "SELECT count(*) FROM instance i JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study"
-        " WHERE i.kind = 'received' AND i.superseded = 0 AND i.settled"
-        " AND NOT EXISTS (SELECT 1 FROM job j WHERE j.study = t.uid)"
-    )
-    return int(found[0]) if found else 0
 
 
 def _proofs(stage: Stage) -> dict[str, str]:
