@@ -39,6 +39,7 @@ from gateway.objects.encode import SEQUENCE_STOP, element_head, encode, encode_i
 from gateway.objects.part10 import EXPLICIT_LITTLE, Header, PixelData
 from gateway.objects.recipe import Recipe, RecipeWriter, Segment
 from gateway.objects.uids import derived_uid
+from gateway.standard.compression import LOSSY_METHODS
 
 BITS_ALLOCATED = tag_of("BitsAllocated")
 PIXEL_DATA = tag_of("PixelData")
@@ -155,7 +156,14 @@ class _Builder:
             *([make("SeriesTime", time)] if time else []),
             *planned.indices.module(organization),
             *self._evidence(),
+            *self._lossy_method(),
         )
+
+    def _lossy_method(self) -> list[Element]:
+        """Return Lossy Image Compression Method by transfer syntax where lossy sources do not name it (E39)."""
+        method = LOSSY_METHODS.get(self.planned.frames[0].transfer_syntax)
+        unnamed = text(self.top, "LossyImageCompression") == "01" and not text(self.top, "LossyImageCompressionMethod")
+        return [make("LossyImageCompressionMethod", method)] if method and unnamed else []
 
     def _evidence(self) -> list[Element]:
         """Referenced and Source Image Evidence (C.8.13.2.1.2): every target whose study and series are known."""
