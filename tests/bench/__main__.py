@@ -69,15 +69,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "names", metavar="NAME", nargs="*", choices=NAMES, default=NAMES, help="what to measure; default: all"
-    )
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"what to measure: {', '.join(NAMES)}; all by default")
     parser.add_argument("--runs", type=int, default=5, help="runs of which the median is printed (5)")
     parser.add_argument("--slices", type=int, default=140, help="slices for intake and conversion (140)")
     parser.add_argument("--quick", action="store_true", help="one short run of everything, to see that it works")
     parser.add_argument("--profile", action="store_true", help="print where the time goes instead of measuring")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every single value there")
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
+        parser.error(f"nothing of that name: {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     failed, tables = 0, []
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
@@ -86,7 +86,7 @@ def main() -> int:
         if arguments.profile:
             print(profiling.profile(Path(folder), arguments.slices))
             return 0
-        for name in arguments.names:
+        for name in arguments.names or NAMES:
             started = time.monotonic()
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder) as work:
                 try:
