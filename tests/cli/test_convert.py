@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conversion.material import GSPS, STUDY, item, other, reference, save, save_all, series_of, slice_of
 from conversion.reading import missing, plain
 from pydicom import dcmread
 
+from gateway.cli.main import main
 from gateway.standard.sop_classes import CONVERSIONS
 
 
-def gateway(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gateway.cli.main", "convert", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | environment)
+@dataclass
+class Done:
+    """What a run left: exit status and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def gateway(*arguments: object) -> Done:
+    """Run the command in this process, as its start takes longer than its work."""
+    result = CliRunner().invoke(main, ["convert", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
 
 
 def report(*arguments: object) -> dict:
@@ -116,12 +129,20 @@ def test_json_says_what_each_series_became(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [[], ["."], ["nowhere", "-o", "out"], [".", "-o", "out", "--to", "mr"], [".", "--what"]], ids=str
 )
-def test_wrong_usage_is_status_2(arguments: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gateway.cli.main", "convert", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+def test_wrong_usage_is_status_2(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = gateway(*arguments)
     assert done.returncode == 2
     assert "Usage" in done.stderr
     assert files_in(tmp_path) == []
+
+
+def test_the_command_as_a_process(tmp_path: Path) -> None:
+    save_all(series_of(), tmp_path / "in")
+    command = [sys.executable, "-m", "gateway.cli.main", "convert", "in", "-o", "out", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["failed"] == []
 
 
 def test_a_truncated_file_is_reported_and_the_rest_converts(tmp_path: Path) -> None:
