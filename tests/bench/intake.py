@@ -41,7 +41,7 @@ def measure(work: Path, runs: int, slices: int) -> list[Table]:
                 table.add(name, slices / seconds, processor * 1000 / slices)
         table.notes += [
             f"one association, 512 x 512, made from {origin()}; {RATIOS}",
-            "the gateway and Orthanc answer when the slice is indexed; only the gateway has synced it to the disk",
+            "the gateway and Orthanc answer when the slice is synced to the disk and indexed; storescp does neither",
         ]
         tables.append(table)
     return tables
