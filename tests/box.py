@@ -30,8 +30,10 @@ LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 PROGRAM = """
 import logging, sys
 from gateway.cli import logs
-from gateway.pipeline.retry import Backoff
-from gateway.service import config, supervisor
+from gateway.service.lean import without_decoders
+with without_decoders():
+    from gateway.pipeline.retry import Backoff
+    from gateway.service import config, supervisor
 logs.set_up(logging.INFO)
 quick = Backoff(first=0.2, longest=1.0)
 tuning = supervisor.Tuning(grace=3.0, deliveries=quick, conversions=quick)

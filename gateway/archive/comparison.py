@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gateway.archive.decoding import same_decoded
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import UNIT_SIZE, DataSet, Element, Span, stripped, tag_of
@@ -27,9 +28,6 @@ _TRAILING_PADDING = tag_of("DataSetTrailingPadding")
 
 # How samples are encoded, not what they are: decoding tells whether they agree.
 _SAMPLE_ENCODING = frozenset((tag_of("PhotometricInterpretation"), tag_of("PlanarConfiguration")))
-
-# pydicom inflates a deflated object in memory.
-_MOST_INFLATED = 256 << 20
 
 
 def same_object(archive: Archive, held: InstanceRow, header: Header) -> bool:
@@ -145,29 +143,8 @@ def _same_pixels(one: Header, first: PixelData, other: Header, second: PixelData
             _same_bytes(FileSource(one.path, *a), FileSource(other.path, *b)) for a, b in pairs
         ):
             return True
-    return _same_decoded(one, other)
-
-
-def _same_decoded(one: Header, other: Header) -> bool:
-    """Compare decoded frames, one at a time."""
-    import numpy
-
     try:
-        pairs = zip_longest(_frames(one), _frames(other))
-        return all(a is not None and b is not None and numpy.array_equal(a, b) for a, b in pairs)
-    except Exception as error:  # no decoder for it, or broken pixel data: whatever the decoders raise
+        return same_decoded(one.path, other.path)
+    except ObjectError as error:
         event("intake.not_decodable", instance=one.sop_instance, reason=error)
         return False
-
-
-def _frames(header: Header) -> Iterator[Any]:
-    """Yield the decoded frames of a file."""
-    from pydicom import dcmread
-    from pydicom.pixels import iter_pixels
-
-    if not header.deflated:
-        yield from iter_pixels(header.path)
-    elif header.pixels and header.pixels.length <= _MOST_INFLATED:
-        yield from iter_pixels(dcmread(header.path))
-    else:
-        raise ObjectError(header.path.name, "is too long to be inflated")

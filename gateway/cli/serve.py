@@ -20,7 +20,10 @@ def command(config_path: Path | None, verbose: bool) -> None:
     """
     config = load_config(config_path)
     from gateway.cli import logs
-    from gateway.service import supervisor
+    from gateway.service.lean import without_decoders
+
+    with without_decoders():
+        from gateway.service import supervisor
 
     logs.set_up(logging.DEBUG if verbose else logging.INFO)
     supervisor.run(config)

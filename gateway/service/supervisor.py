@@ -27,6 +27,7 @@ from gateway.service import rooms, sd, worker
 from gateway.service.config import Config
 from gateway.service.intake import intake
 from gateway.service.keeper import Keeper
+from gateway.service.lean import without_decoders
 from gateway.service.lock import locked
 from gateway.service.process import Role
 
@@ -113,7 +114,8 @@ def listen(host: str, port: int, patience: float) -> socket.socket:
 
 def _put_in_order(config: Config, data_dir: Path) -> None:
     """Migrate the index, and recover what a crash has left."""
-    archive = Archive(data_dir, quiet=config.intake.study_quiet_seconds)
+    with without_decoders():  # a migration imports sqlite-utils, and that numpy
+        archive = Archive(data_dir, quiet=config.intake.study_quiet_seconds)
     archive.recover(rooms.origins(config))
     # A stop or a power cut is no failure of the study that was being worked on.
     archive.jobs.release_running(CONVERT)

@@ -1,0 +1,24 @@
+"""Imports for processes that decode no pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+# What pydicom imports if it is installed. It takes longer and more memory than all the rest together, and pixels are
+# decoded in processes of their own (`gateway.archive.decoding`).
+_DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "jpeg_ls")
+
+
+@contextlib.contextmanager
+def without_decoders() -> Iterator[None]:
+    """Let pydicom, if it is imported for the first time inside, do without what it only needs to decode pixels."""
+    hidden = [name for name in _DECODERS if name not in sys.modules]
+    # The documented way to make an import fail: None in sys.modules.
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
