@@ -49,6 +49,12 @@ def test_E2_modalities_are_never_mixed(tmp_path: Path) -> None:
     )
 
 
+def test_E2_classes_are_never_mixed_whatever_modality_they_state(tmp_path: Path) -> None:
+    mixed = [slice_of("CT", 1), slice_of("CT", 2), slice_of("MR", 3, {"Modality": "CT"})]
+    made = made_of(mixed, tmp_path)
+    assert sorted((ds.SOPClassUID, ds.NumberOfFrames) for ds in made.objects) == [(LEGACY["CT"], 2), (LEGACY["MR"], 1)]
+
+
 def test_E3_no_concatenation_attribute_anywhere(tmp_path: Path) -> None:
     change = {
         "ConcatenationUID": "1.2.3",
@@ -517,6 +523,20 @@ def test_E37_bits_of_CT(allocated: int, stored: int, converted: bool, tmp_path: 
         assert (ds.SamplesPerPixel, ds.BitsAllocated, ds.BitsStored, ds.HighBit) == (1, 16, stored, stored - 1)
     for reason in made.kept.values():
         assert reason == f"{stored} bits stored in {allocated} need a pixel transform that is not built yet"
+
+
+def test_E8_PET_has_16_bits_or_stays_classic(tmp_path: Path) -> None:
+    made = made_of(series_of("PT", change={"BitsStored": 12, "HighBit": 11}), tmp_path)
+    assert set(made.kept.values()) == {"12 bits stored in 16 need a pixel transform that is not built yet"}
+
+
+def test_text_of_two_character_sets_never_shares_an_object(tmp_path: Path) -> None:
+    made = made_of(series_of(change=[None, None, {"SpecificCharacterSet": "ISO_IR 192"}]), tmp_path)
+    assert sorted((ds.SpecificCharacterSet, ds.NumberOfFrames) for ds in made.objects) == [
+        ("ISO_IR 100", 2),
+        ("ISO_IR 192", 1),
+    ]
+    assert {str(ds.PatientName) for ds in made.objects} == {"Doe^J\xf6rg"}
 
 
 def test_E37_high_bit_elsewhere_stays_classic(tmp_path: Path) -> None:
