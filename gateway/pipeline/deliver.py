@@ -184,7 +184,8 @@ class Deliverer:
         status = f"{outcome.status:04X}"
         reason = outcome.comment or f"status {status}"
         fields = {"study": study, "destination": name, "instance": row.sop_instance}
-        warning("deliver.refused", status=status, reason=reason, **fields)
+        # The status of the study has it too, and thousands may be refused every ten minutes.
+        event("deliver.refused", logging.DEBUG, status=status, reason=reason, **fields)
         refused = outcome.fate in (Fate.REFUSED, Fate.FAILED)
         self.custody.failed(study, name, row, outcome.status, reason, refused=refused)
 
