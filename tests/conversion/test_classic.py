@@ -146,6 +146,8 @@ def test_K7_otherwise_new_uids_and_always_the_same(tmp_path: Path) -> None:
     assert uids[0] == uids[1]
     assert len(set(uids[0])) == 3
     assert made.one.SOPInstanceUID not in uids[0]
+    # K1 holds without anything that remembers the sources.
+    assert {image.SOPClassUID for image in images[0]} == {CLASSIC["CT"]}
 
 
 def test_references_between_images_are_turned_back(tmp_path: Path) -> None:
