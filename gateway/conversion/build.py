@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.conversion.facts import NATIVE, Facts
@@ -117,9 +117,9 @@ class _Builder:
         self.resolve = resolve
         self.read = read
         survey = planned.survey
+        self.shared_groups = survey.shared_groups()
         self.top = top_level(survey, identity, planned.source_series)
         self.top.update(self._identity_elements())
-        self.shared_groups = survey.shared_groups()
         self.copied_equipment = not survey.equipment_differs
         # Shared attributes are written once: at the top level with the same value, else in Unassigned Shared.
         self.shared: dict[Key, Element] = survey.shared()
@@ -173,14 +173,15 @@ class _Builder:
             ("SourceImageEvidenceSequence", DERIVATION_IMAGE),
         ):
             if tag in self.planned.survey.groups:
-                studies = self._evidence_items(SOURCE_IMAGE if tag == DERIVATION_IMAGE else tag)
+                frames = self.planned.frames[:1] if tag in self.shared_groups else self.planned.frames
+                studies = self._evidence_items(SOURCE_IMAGE if tag == DERIVATION_IMAGE else tag, frames)
                 if studies:
                     found.append(sequence(keyword, *studies))
         return found
 
-    def _evidence_items(self, tag: int) -> list[DataSet]:
+    def _evidence_items(self, tag: int, frames: Sequence[Facts]) -> list[DataSet]:
         tree: dict[str, dict[str, dict[str, str]]] = {}
-        for fact in self.planned.frames:
+        for fact in frames:
             for item in items(self.read(fact).dataset, tag):
                 uid, sop_class = text(item, "ReferencedSOPInstanceUID"), text(item, "ReferencedSOPClassUID")
                 target = self.targets.get(uid)

@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from gateway.conversion.references import referenced
@@ -115,6 +116,12 @@ class Facts:
         return self.frame_length
 
 
+@lru_cache(maxsize=4096)
+def _shared(value: tuple) -> tuple:
+    """Return the first of equal tuples: thousands of slices have the same few."""
+    return value
+
+
 def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool = True) -> Facts:
     """Return the facts of an instance.
 
@@ -144,16 +151,16 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         modality=CLASSIC_MODALITIES.get(header.sop_class, ""),
         instance_number=integer(ds, "InstanceNumber", 0) or 0,
         reason=reason,
-        key=_group_key(header) if image else (),
-        orientation=numbers(ds, "ImageOrientationPatient") if image else (),
+        key=_shared(_group_key(header)) if image else (),
+        orientation=_shared(numbers(ds, "ImageOrientationPatient")) if image else (),
         position=numbers(ds, "ImagePositionPatient") if image else (),
-        dimensions=tuple(_number(ds, keyword) for keyword, _ in DIMENSIONS) if image else (),
+        dimensions=_shared(tuple(_number(ds, keyword) for keyword, _ in DIMENSIONS)) if image else (),
         temporal_positions=integer(ds, "NumberOfTemporalPositions", 0) or 0,
         transfer_syntax=header.transfer_syntax,
         pixels=header.pixels,
         frame_length=_native_length(ds),
-        references=tuple(uid for uid, plain in found if plain),
-        other_references=tuple(uid for uid, plain in found if not plain),
+        references=_shared(tuple(uid for uid, plain in found if plain)),
+        other_references=_shared(tuple(uid for uid, plain in found if not plain)),
         conversion_sources=_conversion_sources(ds),
     )
 

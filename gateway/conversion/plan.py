@@ -127,6 +127,7 @@ def make_plan(
     *,
     frozen: Sequence[Frozen] = (),
     referred: Callable[[Iterable[str]], Mapping[str, str]] = lambda uids: {},
+    resolve: Callable[[str], tuple[str, str] | None] = lambda uid: None,
     read: Callable[[Facts], Header] = lambda fact: read_header(fact.path),
 ) -> Plan:
     """Decide what becomes of instances of one study.
@@ -141,6 +142,8 @@ def make_plan(
         Derived objects of this study that exist already.
     referred : callable
         Of some SOP Instance UIDs, those that objects not among `facts` refer to, with who does.
+    resolve : callable
+        Study and series of instances that are held, by SOP Instance UID.
     read : callable
         Reads a header again.
 
@@ -161,6 +164,7 @@ def make_plan(
     for group in groups:
         plan.objects.extend(_objects(group, plan, read))
     _assign_series(plan.objects, identity, frozen)
+    _assign_uids(plan.objects, identity, plan.targets, resolve)
     for planned in plan.objects:
         for number, fact in enumerate(planned.frames, 1):
             plan.targets[fact.sop_instance] = Target(
@@ -281,8 +285,13 @@ def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) ->
             survey,
             index(frames),
             CONVERSIONS[modality].legacy,
-            series_attributes=hashlib.blake2b(encode(series_elements(survey)), digest_size=16).hexdigest(),
+            series_attributes=_series_digest(survey, frames[0]),
         )
+
+
+def _series_digest(survey: Survey, fact: Facts) -> str:
+    """Return what must be the same for two objects to share a series: patient and study, and series attributes."""
+    return hashlib.blake2b(fact.key[-1].encode() + encode(series_elements(survey)), digest_size=16).hexdigest()
 
 
 def _assign_series(objects: Sequence[Planned], identity: Identity, frozen: Sequence[Frozen]) -> None:
@@ -307,7 +316,43 @@ def _assign_series(objects: Sequence[Planned], identity: Identity, frozen: Seque
         for planned in members:
             number += 1
             planned.series, planned.instance_number, planned.series_start = uid, number, start
-            planned.sop_instance = _uid("object", identity, uid, str(number), *_contents(planned))
+
+
+def _assign_uids(
+    objects: Sequence[Planned],
+    identity: Identity,
+    frozen: Mapping[str, Target],
+    resolve: Callable[[str], tuple[str, str] | None],
+) -> None:
+    """Give every object its SOP Instance UID.
+
+    Its bytes follow from its sources and from what those refer to, directly or through other new objects: whether a
+    target is converted, and where it is. So does the UID: one UID never stands for two contents.
+    """
+    owners = {fact.sop_instance: planned for planned in objects for fact in planned.frames}
+
+    contents = {
+        id(planned): _uid("content", identity, planned.series, str(planned.instance_number), *_contents(planned))
+        for planned in objects
+    }
+
+    def targets(planned: Planned) -> Iterator[str]:
+        for uid in sorted({uid for fact in planned.frames for uid in fact.references}):
+            owner = owners.get(uid)
+            if owner is not None:
+                yield f"{uid} {contents[id(owner)]}"
+            elif uid in frozen:
+                yield f"{uid} {frozen[uid].sop_instance} {frozen[uid].frame}"
+            else:
+                yield f"{uid} {resolve(uid)}"
+
+    for planned in objects:
+        reached: list[Planned] = [planned]
+        for other in reached:
+            found = {id(owners[uid]): owners[uid] for f in other.frames for uid in f.references if uid in owners}
+            reached.extend(one for one in found.values() if one not in reached)
+        closure = sorted(f"{contents[id(other)]} {part}" for other in reached for part in targets(other))
+        planned.sop_instance = _uid("object", identity, contents[id(planned)], *closure)
 
 
 def _contents(planned: Planned) -> list[str]:

@@ -9,6 +9,7 @@ lengths, character sets and private blocks, signatures, concatenations.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,10 +71,27 @@ def prove(
 def _prove(
     recipe: Recipe, frames: Sequence[Facts], targets: Mapping[str, Target], locate: Callable[[str], Path]
 ) -> str:
+    with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
+        return _prove_stream(recipe, header, frames, targets, locate)
+
+
+def _prove_stream(
+    recipe: Recipe,
+    header: mmap.mmap,
+    frames: Sequence[Facts],
+    targets: Mapping[str, Target],
+    locate: Callable[[str], Path],
+) -> str:
     stream = _Stream(recipe, locate)
-    header = stream.take(recipe.header_length)
+    position = 0
+    for piece in stream.pieces(recipe.header_length):
+        # What is parsed below are the bytes of the stream, though they are not held as a whole.
+        if header[position : position + len(piece)] != piece:
+            raise ConversionError(recipe.sop_instance, "has another header in its stream than in its file")
+        position += len(piece)
     top, groups_at = _top_level(header, recipe)
-    back = {(target.sop_instance, target.frame): uid for uid, target in targets.items()}
+    referring = any(fact.references for fact in frames)
+    back = {(target.sop_instance, target.frame): uid for uid, target in targets.items()} if referring else {}
     shared = items(top, SHARED)[0]
     number = 0
     for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
@@ -110,10 +128,6 @@ class _Stream:
             count -= len(piece)
             yield piece
 
-    def take(self, count: int) -> bytes:
-        """Return the next `count` bytes."""
-        return b"".join(self.pieces(count))
-
     def finish(self) -> None:
         """Read what is left behind the last frame."""
         self._left = b""
@@ -124,7 +138,7 @@ class _Stream:
             raise ConversionError("stream", "has another length than announced", found=self.length)
 
 
-def _top_level(header: bytes, recipe: Recipe) -> tuple[DataSet, int]:
+def _top_level(header: mmap.mmap, recipe: Recipe) -> tuple[DataSet, int]:
     """Return the elements before the per-frame groups and the offset of the first frame's item."""
     marker = PER_FRAME.to_bytes(4, "big")
     head = bytes((marker[1], marker[0], marker[3], marker[2])) + b"SQ\0\0\xff\xff\xff\xff"
@@ -135,7 +149,7 @@ def _top_level(header: bytes, recipe: Recipe) -> tuple[DataSet, int]:
     return top, position + len(head)
 
 
-def _frame_items(header: bytes, position: int) -> Iterator[DataSet]:
+def _frame_items(header: mmap.mmap, position: int) -> Iterator[DataSet]:
     """Yield the items of the Per-Frame Functional Groups Sequence, one at a time."""
     syntax = Syntax()
     while True:

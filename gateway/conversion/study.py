@@ -124,7 +124,7 @@ def frozen_from(records: Iterable[dict]) -> list[Frozen]:
 
 
 def gather_all(
-    sources: Sequence[SourceFile], progress: Callable[[int], None] = lambda count: None
+    sources: Iterable[SourceFile], progress: Callable[[int], None] = lambda count: None
 ) -> tuple[list[Facts], dict[str, str]]:
     """Read the facts of files; a file that cannot be read is named with the reason.
 
@@ -184,11 +184,15 @@ def convert_facts(
         If the disk does not take a recipe.
     """
     places = {fact.sop_instance: (fact.study, fact.series) for fact in facts}
+
+    def place_of(uid: str) -> tuple[str, str] | None:
+        return places.get(uid) or resolve(uid)
+
     failed: dict[str, str] = {}
     while True:
         usable = [_refused(fact, failed.get(fact.name, "")) for fact in facts]
         try:
-            plan = make_plan(usable, identity, frozen=frozen, referred=referred)
+            plan = make_plan(usable, identity, frozen=frozen, referred=referred, resolve=place_of)
         except Unplannable as error:
             failed[error.subject] = f"it cannot be converted: {error.problem}"
             continue
@@ -196,8 +200,8 @@ def convert_facts(
         for planned in plan.objects:
             fault("convert.object")
             try:
-                converted = _convert(planned, plan, recipe_path, identity, lambda uid: places.get(uid) or resolve(uid))
-            except (GatewayError, OSError, ValueError, AssertionError) as error:
+                converted = _convert(planned, plan, recipe_path, identity, place_of)
+            except Exception as error:  # whatever is wrong with one group, the study goes on
                 if isinstance(error, ResourceError) or getattr(error, "errno", None) in NO_ROOM:
                     raise ResourceError(planned.sop_instance, "cannot be written", found=str(error)) from error
                 warning("convert.failed", series=planned.source_series, frames=len(planned.frames), reason=error)

@@ -34,7 +34,7 @@ PREAMBLE = bytes(128) + b"DICM"
 _INFLATED_HEAD = 64 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PixelData:
     """Where the pixel data element of a file stands.
 

@@ -200,7 +200,7 @@ class Converter:
 
     def _convert(self, study: str, rows: Sequence[InstanceRow]) -> StudyConversion:
         names = {row.sop_instance for row in rows}
-        facts, unreadable = gather_all([self._source(row) for row in rows], self._progress)
+        facts, unreadable = gather_all((self._source(row) for row in rows), self._progress)
         result = convert_facts(
             facts,
             self.archive.files.recipe_path,

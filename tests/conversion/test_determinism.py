@@ -93,3 +93,19 @@ def test_every_setting_that_enters_the_bytes_enters_the_uid(first: Conversion, t
     for setting in ("manufacturer", "model", "institution", "station"):
         again = convert(paths, tmp_path / setting, identity=Identity(**{setting: "elsewhere"}))
         assert not first.streams().keys() & again.streams().keys()
+
+
+def test_one_UID_never_stands_for_two_contents(tmp_path: Path) -> None:
+    """An object that refers to others depends on what became of them: alone it is another object than together."""
+    mr = series_of("MR", count=2, series=STUDY + ".2")
+    ct = series_of(count=2, change=[{"ReferencedImageSequence": [reference(ds)]} for ds in mr])
+    further = series_of(
+        count=2, series=STUDY + ".5", change=[{"ReferencedImageSequence": [reference(ds)]} for ds in ct]
+    )
+    seen: dict[str, bytes] = {}
+    for number, sources in enumerate(([*mr, *ct, *further], [*ct, *further], further, [*mr, *further], [*mr, *ct])):
+        folder = tmp_path / str(number)
+        paths = [save(ds, folder / "in" / f"{n}.dcm") for n, ds in enumerate(sources)]
+        for name, content in _streams(convert(paths, folder / "out")).items():
+            assert seen.setdefault(name, content) == content, f"{name} has two contents"
+    assert len(seen) > 5
