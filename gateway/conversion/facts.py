@@ -154,7 +154,7 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         key=_shared(_group_key(header)) if image else (),
         orientation=_shared(numbers(ds, "ImageOrientationPatient")) if image else (),
         position=numbers(ds, "ImagePositionPatient") if image else (),
-        dimensions=_shared(tuple(_number(ds, keyword) for keyword, _ in DIMENSIONS)) if image else (),
+        dimensions=tuple(_number(ds, keyword) for keyword, _ in DIMENSIONS) if image else (),
         temporal_positions=integer(ds, "NumberOfTemporalPositions", 0) or 0,
         transfer_syntax=header.transfer_syntax,
         pixels=header.pixels,

@@ -177,37 +177,40 @@ class Converter:
         if not rows:
             return
         started = self.archive.clock.monotonic()
+        # Rows of a long series are a large part of what this process holds: only names and UIDs stay.
+        instances = {row.name: row.sop_instance for row in rows}
+        sources = [self._source(row) for row in rows]
+        del rows
         if job.attempts < ATTEMPTS:
-            result = self._convert(job.study, rows)
+            result = self._convert(job.study, sources, set(instances.values()))
         else:
             reason = f"conversion given up after {job.attempts} attempts: {job.reason}"
             LOGGER.error("%s of study %s", reason, job.study)
-            result = StudyConversion(kept={row.name: reason for row in rows})
+            result = StudyConversion(kept=dict.fromkeys(instances, reason))
         for folder in sorted({made.recipe.path.parent for made in result.objects}):
             sync_folder(folder)
         fault("convert.before_record")
         derived = [derived_row(job.study, made) for made in result.objects]
-        self.archive.record_conversion(job.study, derived, settlements(rows, result), result.record(job.study))
+        self.archive.record_conversion(job.study, derived, settlements(instances, result), result.record(job.study))
         fault("convert.after_index")
         event(
             "convert.done",
             study=job.study,
-            instances=len(rows),
+            instances=len(instances),
             objects=len(derived),
             unchanged=len(result.kept),
             seconds=round(self.archive.clock.monotonic() - started, 2),
         )
 
-    def _convert(self, study: str, rows: Sequence[InstanceRow]) -> StudyConversion:
-        names = {row.sop_instance for row in rows}
-        facts, unreadable = gather_all((self._source(row) for row in rows), self._progress)
+    def _convert(self, study: str, sources: Sequence[SourceFile], known: set[str]) -> StudyConversion:
+        facts, unreadable = gather_all(sources, self._progress)
         result = convert_facts(
             facts,
             self.archive.files.recipe_path,
             identity=self.policy.identity,
             frozen=frozen_from(self.archive.partitions(study)),
             resolve=self._resolve,
-            referred=lambda uids: self._referred(uids, names),
+            referred=lambda uids: self._referred(uids, known),
             progress=self._progress,
         )
         result.kept.update(unreadable)
@@ -245,19 +248,19 @@ class Converter:
         self._untidy = False
 
 
-def settlements(rows: Sequence[InstanceRow], result: StudyConversion) -> dict[str, Settlement]:
-    """Return views and reason of every received instance of a conversion."""
+def settlements(instances: Mapping[str, str], result: StudyConversion) -> dict[str, Settlement]:
+    """Return views and reason of every received instance of a conversion, given as SOP Instance UID by name."""
     twins = set(result.twins.values())
     found = {}
-    for row in rows:
+    for name, sop_instance in instances.items():
         views = UNCHANGED
-        if row.sop_instance in twins:
+        if sop_instance in twins:
             views = TWIN
-        elif row.name in result.spare:
+        elif name in result.spare:
             views = View.RECEIVED  # the enhanced view has these frames already
-        elif row.name in result.twins or row.name not in result.kept:
+        elif name in result.twins or name not in result.kept:
             views = CONVERTED
-        found[row.name] = Settlement(views, result.kept.get(row.name, ""))
+        found[name] = Settlement(views, result.kept.get(name, ""))
     return found
 
 
