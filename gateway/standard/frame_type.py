@@ -22,8 +22,8 @@ DERIVED_CONTRASTS = frozenset(
 )  # fmt: skip
 
 # Words in Image Type that tell how a derived image was made: Volumetric Properties and Volume Based Calculation
-# Technique (tables C.8-133, C.8-134). The first that is found decides; a derived image without any is MIXED, which
-# C.8.16.2.1 allows where a legacy converted image lacks the information.
+# Technique (tables C.8-133, C.8-134). The first that is found decides; of a derived image without any the technique is
+# MIXED, which C.8.16.2.1.3 allows where a legacy converted image lacks the information.
 VOLUMETRIC_TERMS: tuple[tuple[str, str, str], ...] = (
     ("CURVED_MPR", "DISTORTED", "CURVED_MPR"),
     ("CPR", "DISTORTED", "CURVED_MPR"),
