@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.archive.decoding import same_decoded
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.errors import ArchiveError, ObjectError
-from gateway.objects.elements import UNIT_SIZE, DataSet, Element, Span, stripped, tag_of
+from gateway.objects.elements import UNIT_SIZE, DataSet, Element, Span, same, tag_of
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.part10 import Header, PixelData, file_meta, read_header
 from gateway.objects.stream import FileSource
@@ -81,7 +81,7 @@ def _same_element(one: Header, first: Element, other: Header, second: Element) -
         # A sequence that was once read with the dictionary of somebody else, and once passed on as UN.
         left, right = _as_items(left), _as_items(right)
     if isinstance(left, bytes) and isinstance(right, bytes):
-        return left == right or (first.vr not in UNIT_SIZE and stripped(left) == stripped(right))
+        return same(first, second)
     if not isinstance(left, tuple) or not isinstance(right, tuple) or len(left) != len(right):
         return False
     return all(

@@ -110,6 +110,13 @@ def test_S6_padding_makes_no_version(archive: Archive) -> None:
     assert store(archive, ds).kind == "duplicate"
 
 
+@pytest.mark.parametrize("vr", ["OB", "UN"])
+def test_S6_zeros_at_the_end_of_bytes_are_data_and_make_a_version(archive: Archive, vr: str) -> None:
+    tag = make("ICCProfile").tag
+    store(archive, ct() | {tag: Element(tag, vr, b"\1\0")})
+    assert store(archive, ct() | {tag: Element(tag, vr, b"\1\0\0\0")}).kind == "version"
+
+
 def test_S6_an_old_version_that_comes_again_is_not_stored_again_and_does_not_become_current(archive: Archive) -> None:
     first = store(archive, ct())
     second = store(archive, ct(), pixels=b"\1" * 32)
