@@ -6,6 +6,8 @@ while it runs makes it wait again when it ends. A finished job is gone.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from typing import NamedTuple
 
 from gateway.archive.database import Database
@@ -17,6 +19,9 @@ DELIVER = "deliver"
 WAITING = "waiting"
 RUNNING = "running"
 HELD = "held"
+
+# Follows the AE title in the reason of deliveries that nobody works on.
+NOT_CONFIGURED = "is no longer in the configuration"
 
 
 class Job(NamedTuple):
@@ -61,6 +66,8 @@ _TAKE = f"""UPDATE job SET state = 'running', again = NULL WHERE id = (
         SELECT id FROM job WHERE kind = ? AND destination = ? AND state = 'waiting' AND not_before <= ?
         ORDER BY not_before LIMIT 1)
     RETURNING {_COLUMNS}"""
+
+_UNCONFIGURED = f"state = 'held' AND reason = destination || ' {NOT_CONFIGURED}'"
 
 
 class Jobs:
@@ -137,11 +144,28 @@ class Jobs:
                 (kind, destination, destination),
             ).rowcount
 
+    def match_destinations(self, configured: Collection[str]) -> int:
+        """Hold deliveries to destinations that are gone, release those whose destination is back; return how many are held."""
+        known = json.dumps(list(configured))
+        unknown = "destination NOT IN (SELECT value FROM json_each(?))"
+        with self._database.transaction() as connection:
+            connection.execute(
+                f"UPDATE job SET state = 'waiting', reason = '' WHERE {_UNCONFIGURED} AND NOT {unknown}", (known,)
+            )
+            return connection.execute(
+                f"UPDATE job SET state = 'held', again = NULL, reason = destination || ' {NOT_CONFIGURED}'"
+                f" WHERE kind = '{DELIVER}' AND {unknown}",
+                (known,),
+            ).rowcount
+
     def retry_now(self, kind: str | None = None, study: str | None = None, destination: str | None = None) -> int:
-        """Make waiting and held jobs due at once and return how many; all of them unless narrowed."""
+        """Make waiting and held jobs due at once and return how many; all of them unless narrowed.
+
+        Deliveries to a destination that is not configured stay held: nobody would do them.
+        """
         with self._database.transaction() as connection:
             return connection.execute(
-                "UPDATE job SET state = 'waiting', not_before = 0 WHERE state <> 'running'"
+                f"UPDATE job SET state = 'waiting', not_before = 0 WHERE state <> 'running' AND NOT ({_UNCONFIGURED})"
                 " AND (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR study = ?2) AND (?3 IS NULL OR destination = ?3)",
                 (kind, study, destination),
             ).rowcount

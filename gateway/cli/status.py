@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from gateway.archive.jobs import NOT_CONFIGURED
 from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
 from gateway.errors import ArchiveError
 
@@ -127,7 +128,9 @@ def delivery(destination: dict[str, Any], now: float) -> str:
     progress = f"{destination['delivered']} of {total}"
     state = destination["state"]
     if state == "held":
-        return f"held: {destination['reason']}; after mending it, `gateway queue retry`"
+        gone = destination["reason"].endswith(NOT_CONFIGURED)
+        remedy = "name it there again and restart the gateway" if gone else "after mending it, `gateway queue retry`"
+        return f"held: {destination['reason']}; {remedy}"
     if state == "running":
         if destination["form"] is None:
             return "asking what it takes"

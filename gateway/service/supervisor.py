@@ -20,7 +20,7 @@ from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER
 from gateway.errors import NetworkError
 from gateway.network.slots import Slots
-from gateway.observe import event
+from gateway.observe import event, warning
 from gateway.pipeline.convert import ConversionPolicy
 from gateway.pipeline.retry import Backoff
 from gateway.service import rooms, sd, worker
@@ -120,6 +120,8 @@ def _put_in_order(config: Config, data_dir: Path) -> None:
     # A stop or a power cut is no failure of the study that was being worked on.
     archive.jobs.release_running(CONVERT)
     archive.jobs.release_running(DELIVER)
+    if held := archive.jobs.match_destinations([to.ae_title for to in config.destination]):
+        warning("deliver.not_configured", jobs=held, remedy="name their destinations again; see gateway queue list")
     archive.close()
 
 

@@ -130,3 +130,21 @@ def test_two_processes_never_take_the_same_job(archive: Archive) -> None:
     workers = [python(TAKER, archive.files.root) for _ in range(2)]
     taken_by = [worker.communicate(timeout=60)[0].split() for worker in workers]
     assert sorted(taken_by[0] + taken_by[1]) == sorted(f"1.{n}" for n in range(100))
+
+
+def test_deliveries_to_a_destination_that_is_not_configured_are_held_until_it_is_again(archive: Archive) -> None:
+    for destination in ("PACS", "PACS2"):
+        archive.jobs.schedule(DELIVER, "1.2", destination)
+    archive.jobs.hold(taken(archive, DELIVER, "PACS"), "refused")
+    archive.jobs.schedule(CONVERT, "1.2")
+    assert archive.jobs.match_destinations(["PACS"]) == 1
+    states = {(job.kind, job.destination): (job.state, job.reason) for job in archive.jobs.listing()}
+    assert states == {
+        (CONVERT, ""): ("waiting", ""),
+        (DELIVER, "PACS"): ("held", "refused"),
+        (DELIVER, "PACS2"): ("held", "PACS2 is no longer in the configuration"),
+    }
+    archive.jobs.retry_now()
+    assert archive.jobs.take(DELIVER, "PACS2") is None
+    assert archive.jobs.match_destinations(["PACS", "PACS2"]) == 0
+    assert taken(archive, DELIVER, "PACS2").reason == ""

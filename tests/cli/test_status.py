@@ -129,6 +129,17 @@ def test_a_held_study_says_why_and_what_to_do(box: Box) -> None:
     )
 
 
+def test_a_delivery_to_a_destination_that_was_removed_says_so_and_the_box_is_idle(box: Box) -> None:
+    box.receive()
+    box.convert()
+    box.archive.jobs.schedule(DELIVER, STUDY, "PACS2")
+    box.archive.jobs.match_destinations(["PACS"])
+    assert "0 jobs due now" in box.run("queue", "retry").stdout
+    said = box.says()
+    assert "idle: nothing is pending; 1 job held\n" in said
+    assert "PACS2: held: PACS2 is no longer in the configuration; name it there again and restart" in said
+
+
 def test_a_delivered_study_says_in_which_form_and_why(box: Box) -> None:
     box.receive()
     box.convert()

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from box import PROGRAM, Box, ct_study
-from loopback import alive, eventually
+from loopback import alive, eventually, free_port
 from pynetdicom import AE
 
+from gateway.archive.status import box_status
 from gateway.archive.views import View
 
 
@@ -166,6 +167,23 @@ def test_address_that_is_freed_in_time_is_waited_for(box: Box) -> None:
     process.terminate()
     assert process.wait(10) == 0
     process.communicate()
+
+
+def test_deliveries_to_a_destination_that_was_removed_do_not_keep_the_box_busy(tmp_path: Path) -> None:
+    box = Box(tmp_path, {"PACS2": free_port()})
+    box.start()
+    box.store(ct_study(2))
+    eventually(lambda: [job.reason for job in box.jobs()] == ["connection refused"])
+    assert box.stop() == 0
+    box.config.write_text(box.config.read_text().partition("[[destination]]")[0])
+    box.start()
+    with box.archive() as archive:
+        status = box_status(archive)
+    assert box.stop() == 0
+    (study,) = status["studies"]
+    (destination,) = study["destinations"]
+    assert (status["idle"], status["held"], destination["state"]) == (True, 1, "held")
+    assert destination["reason"] == "PACS2 is no longer in the configuration"
 
 
 # systemd-python compiles against libsystemd and may be missing; this says the same over the same socket.
