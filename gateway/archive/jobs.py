@@ -145,7 +145,10 @@ class Jobs:
             ).rowcount
 
     def match_destinations(self, configured: Collection[str]) -> int:
-        """Hold deliveries to destinations that are gone, release those whose destination is back; return how many are held."""
+        """Hold deliveries to destinations that are not configured (any more) and return how many.
+
+        Those that were held for that reason and whose destination is back wait again.
+        """
         known = json.dumps(list(configured))
         unknown = "destination NOT IN (SELECT value FROM json_each(?))"
         with self._database.transaction() as connection:
