@@ -23,7 +23,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 
 ABORT = b"\7\0\0\0\0\4\0\0\0\0"
 RELEASE_REQUEST = b"\5\0\0\0\0\4\0\0\0\0"
-C_STORE_RQ, C_ECHO_RQ = 0x0001, 0x0030
+C_STORE_RQ, C_MOVE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0021, 0x0030, 0x0FFF
 
 # Tags of the command set and how their values are encoded (PS3.7 annex E).
 _COMMAND: dict[str, tuple[int, str]] = {
@@ -31,6 +31,7 @@ _COMMAND: dict[str, tuple[int, str]] = {
     "field": (0x0100, "US"),
     "id": (0x0110, "US"),
     "answered": (0x0120, "US"),
+    "destination": (0x0600, "AE"),
     "priority": (0x0700, "US"),
     "data": (0x0800, "US"),
     "status": (0x0900, "US"),

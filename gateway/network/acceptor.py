@@ -107,9 +107,11 @@ class Messages(DIMSEServiceProvider):
         fragment: Any = P_DATA()
         fragment.presentation_data_value_list = [[context_id, value]]
         super().receive_primitive(fragment)
+        if type(message) not in (DIMSEMessage, C_CANCEL_RQ):
+            # Another request has come: what was cancelled before is over, and message IDs come again. This is known
+            # before the request is queued, since an Identifier follows; what cancels it cannot be here yet.
+            self.cancel_req = {}
         if self.message is None:
-            if not isinstance(message, C_CANCEL_RQ):
-                self.cancel_req = {}  # what was cancelled is over; message IDs come again
             return
         if isinstance(message, C_STORE_RQ):
             self._begin(context_id, message.command_set)

@@ -84,8 +84,6 @@ def serve_move(
         The clock for the pending responses.
     """
     move = _Move(association, request, context, monotonic)
-    # A C-CANCEL that came too late for the request before must not end this one, should it have the same number.
-    association.dimse.cancel_req.clear()
     try:
         view = settings.views.get(move.called, View.RECEIVED)
         rows, destination = _accept(move, archive, settings, view)

@@ -18,10 +18,12 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pynetdicom import AE
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelMove,
 )
+from scripted_caller import C_CANCEL_RQ, C_MOVE_RQ, IMPLICIT, Caller, command, data_pdu, fragment
 from scripted_peer import ABORT, ScriptedPeer, Talk
 from tools import need
 
@@ -504,6 +506,26 @@ def test_M6_cancel_ends_with_FE00_and_counts_what_was_not_started(tmp_path: Path
     assert 0 < sent < 50
     assert answer.counts == (sent, 0, 0)
     assert answer.final.NumberOfRemainingSuboperations == 100 - sent
+
+
+def test_M6_a_cancel_that_comes_together_with_its_request_is_not_lost(study: Study, tmp_path: Path) -> None:
+    wanted = identifier("STUDY", StudyInstanceUID=study.uid)
+    request = command(field=C_MOVE_RQ, id=7, priority=0, data=1, destination="DEST", **{"class": STUDY_ROOT})
+    cancel = command(field=C_CANCEL_RQ, answered=7, data=0x0101)
+    with ScriptedPeer(slow(0.1)) as peer, box(tmp_path, {"DEST": peer.port}) as gateway, Caller(gateway.port) as caller:
+        gateway.admit(study)
+        caller.associate({STUDY_ROOT: [IMPLICIT]}, calling="WORKSTATION")
+        caller.send(
+            data_pdu(
+                fragment(1, request, is_command=True),
+                fragment(1, encode(wanted, True, True) or b""),
+                fragment(1, cancel, is_command=True),
+            )
+        )
+        while (answer := caller.response())["status"] == 0xFF00:
+            pass
+    assert f"{answer['status']:04X}" == "FE00"
+    assert len(peer.stored) < len(study.instances)
 
 
 @pytest.mark.parametrize("how", ["abort", "vanish"])
