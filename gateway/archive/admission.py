@@ -17,7 +17,7 @@ from gateway.archive.jobs import CONVERT
 from gateway.archive.partitions import OWN_REASON
 from gateway.archive.rows import Admission, InstanceRow
 from gateway.archive.views import ALL_VIEWS, NO_VIEW, fresh_views
-from gateway.errors import ArchiveError, GatewayError, ResourceError
+from gateway.errors import ArchiveError, GatewayError
 from gateway.objects.part10 import Header
 from gateway.observe import event, fault, warning
 
@@ -64,8 +64,10 @@ def admit(archive: Archive, name: str, header: Header, origin: Origin) -> Admiss
     try:
         with storage_errors(name):
             return place(archive, name, header, origin)
-    except ResourceError:
-        # If the index cannot even be asked the file stays: the next recovery will find out.
+    except Exception:
+        # Not indexed it would be delivered only after the next start. So the peer keeps its copy and is told: nothing
+        # is lost, and what it sends again is no duplicate. If the index does know the file (what failed came after the
+        # commit), or cannot be asked, it stays, and sending again makes a duplicate, found as such.
         with contextlib.suppress(GatewayError, OSError):
             if not archive.database.row("SELECT 1 FROM instance WHERE name = ?", (name,)):
                 archive.files.remove(name)
@@ -84,6 +86,8 @@ def place(archive: Archive, name: str, header: Header, origin: Origin) -> Admiss
             if sorted(row for (row,) in seen) != verdict.seen:
                 continue
             if not verdict.equal:
+                # A recovery in another process may have found it held already, and removed it, while it was compared.
+                archive.files.locate(name)
                 _store(archive, connection, name, header, origin, verdict)
             fault("admit.before_commit")
         fault("admit.after_commit")

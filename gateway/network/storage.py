@@ -139,23 +139,14 @@ class Reception:
         _agree("SOP Instance UID", header.sop_instance, self.request.sop_instance)
         name = part.commit()
         header.path = part.path
-        try:
-            admission = self._archive.admit(
-                name,
-                header,
-                peer=self._caller.peer.ae_title,
-                called=self._caller.called,
-                convert=self._caller.peer.convert,
-                prior=self._caller.prior,
-            )
-        except Exception:
-            # Not indexed it would be delivered only after the next start. So the peer keeps its copy and is told:
-            # nothing is lost, and what it sends again is no duplicate. If the index does know the file (what failed
-            # came after the commit), or cannot be asked, it stays, and sending again makes a duplicate, found as such.
-            with contextlib.suppress(Exception):
-                if all(row.name != name for row in self._archive.versions(header.sop_instance)):
-                    self._archive.files.remove(name)
-            raise
+        admission = self._archive.admit(
+            name,
+            header,
+            peer=self._caller.peer.ae_title,
+            called=self._caller.called,
+            convert=self._caller.peer.convert,
+            prior=self._caller.prior,
+        )
         event(
             "intake.stored",
             logging.DEBUG,

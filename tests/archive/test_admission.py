@@ -22,11 +22,11 @@ from archive_tools import (
 
 from gateway import observe
 from gateway.archive.index import Archive
-from gateway.archive.rows import Settlement
+from gateway.archive.rows import InstanceRow, Settlement
 from gateway.archive.views import ALL_VIEWS, NO_VIEW, View
-from gateway.errors import ResourceError
+from gateway.errors import ArchiveError, ResourceError
 from gateway.objects.elements import Element, make
-from gateway.objects.part10 import file_meta, read_header
+from gateway.objects.part10 import Header, file_meta, read_header
 
 
 def settle(archive: Archive, study: str, views: View = ALL_VIEWS) -> None:
@@ -115,6 +115,21 @@ def test_S6_zeros_at_the_end_of_bytes_are_data_and_make_a_version(archive: Archi
     tag = make("ICCProfile").tag
     store(archive, ct() | {tag: Element(tag, vr, b"\1\0")})
     assert store(archive, ct() | {tag: Element(tag, vr, b"\1\0\0\0")}).kind == "version"
+
+
+def test_S6_a_file_that_vanishes_while_it_is_compared_replaces_nothing(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store(archive, ct())
+
+    def compared_while_another_process_recovers(archive: Archive, held: InstanceRow, header: Header) -> bool:
+        header.path.unlink()
+        return False
+
+    monkeypatch.setattr("gateway.archive.admission.same_object", compared_while_another_process_recovers)
+    with pytest.raises(ArchiveError, match="gone"):
+        store(archive, ct(), pixels=b"\1" * 32)
+    assert [row.name for row in archive.select(View.RECEIVED)] == [first.name]
 
 
 def test_S6_an_old_version_that_comes_again_is_not_stored_again_and_does_not_become_current(archive: Archive) -> None:
