@@ -86,7 +86,7 @@ def _create_locked(folder: Path, suffix: str) -> tuple[Path, int]:
         path = folder / f".{secrets.token_hex(8)}{suffix}"
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         # A sweep may get between creating and locking; then the file is gone or about to be.
-        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+        if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
             return path, descriptor
         os.close(descriptor)
 
@@ -175,7 +175,8 @@ class PartFile:
             self._descriptor = -1
 
 
-def _lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for whoever has it open, without waiting; False if somebody else has it locked."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -352,7 +353,7 @@ def _remove_if_dead(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        if not _lock(descriptor):
+        if not try_lock(descriptor):
             return False
         path.unlink(missing_ok=True)
         return True

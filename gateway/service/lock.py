@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway.archive.files import try_lock
 from gateway.errors import ArchiveError
 
 
@@ -32,7 +32,7 @@ def locked(data_dir: Path, patience: float = 5.0) -> Iterator[None]:
     """
     with open(data_dir / "lock", "a+", encoding="ascii") as file:
         deadline = time.monotonic() + patience
-        while not _try(file.fileno()):
+        while not try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 file.seek(0)
                 raise ArchiveError(
@@ -46,11 +46,3 @@ def locked(data_dir: Path, patience: float = 5.0) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -143,13 +143,14 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket, slots: Slots
         worker.deliver(data_dir, targets, tuning.deliveries, stop, tuning.grace)
 
     def intake_of(number: int) -> Role:
-        deaths: list[float] = []  # kept by the parent, seen by what it forks afterwards
+        died = False  # kept by the parent, seen by what it forks afterwards
 
         def main(stop: worker.Stop) -> None:
-            intake(config, listener, slots, number, stop, grace=tuning.grace, recover=bool(deaths))
+            intake(config, listener, slots, number, stop, grace=tuning.grace, recover=died)
 
         def on_death() -> None:
-            deaths[:] = [time.time()]
+            nonlocal died
+            died = True
             slots.clear(number)
 
         return Role("intake", main, on_death=on_death)
