@@ -52,7 +52,7 @@ class Box:
         Port of each destination by AE title, or its whole table.
     """
 
-    def __init__(self, folder: Path, destinations: dict[str, Any], quiet: float = 0.5) -> None:
+    def __init__(self, folder: Path, destinations: dict[str, Any], quiet: float = 1.0) -> None:
         self.port = free_port()
         self.data = folder / "data"
         self.log = folder / "log"
@@ -82,7 +82,7 @@ class Box:
                 stderr=log,
                 env=os.environ | {"GATEWAY_FAULTS": faults},
             )
-        eventually(lambda: self.text().count(" ready ") > before or self.process.poll() is not None, 20)
+        eventually(lambda: self.text().count(" ready ") > before or self.process.poll() is not None)
         assert self.process.poll() is None, self.text()
 
     def text(self) -> str:
@@ -97,7 +97,7 @@ class Box:
         """Stop it in order and return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def kill(self, role: str = "") -> int:
         """Kill the parent, or one child by what it does; return the id."""
@@ -107,7 +107,7 @@ class Box:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if not role:
-            self.process.wait(10)
+            self.process.wait(60)
         return pids[0] if pids else 0
 
     def pids(self, role: str) -> list[int]:
@@ -134,10 +134,10 @@ class Box:
         """Whether nothing is left to do."""
         return not self.jobs()
 
-    def wait_done(self, seconds: float = 30) -> None:
+    def wait_done(self) -> None:
         """Wait until nothing is left to do."""
         try:
-            eventually(self.done, seconds)
+            eventually(self.done)
         except AssertionError:
             raise AssertionError(f"{self.jobs()}\n{self.text()}") from None
 
@@ -159,7 +159,7 @@ class Box:
     def store(self, instances: Iterable[Dataset], calling: str = "CT1") -> list[str]:
         """Send instances and return the SOP Instance UIDs that were acknowledged; ends early if the box goes."""
         entity = AE(calling)
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
         instances = list(instances)
         contexts = {(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID) for ds in instances}
         for sop_class, syntax in sorted(contexts):

@@ -18,8 +18,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until `condition` holds."""
+def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until `condition` holds; long, because a machine may be busy with something else."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -38,7 +38,7 @@ def program(*command: object, port: int | None = None, cwd: Path | None = None) 
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def listening(port: int) -> bool:

@@ -74,7 +74,7 @@ class Orthanc:
     def running(self) -> Iterator[Orthanc]:
         """Run it until the block ends."""
         with program(need("Orthanc"), self.config, port=self.http):
-            eventually(lambda: self.get("/system"), 20)
+            eventually(lambda: self.get("/system"))
             yield self
 
     def get(self, path: str) -> Any:
@@ -83,7 +83,7 @@ class Orthanc:
 
     def file(self, path: str) -> bytes:
         """Return bytes it holds."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=60) as answer:
             return bytes(answer.read())
 
 

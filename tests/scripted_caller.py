@@ -81,7 +81,7 @@ def data_pdu(*fragments: bytes) -> bytes:
 class Caller:
     """One connection to an acceptor."""
 
-    def __init__(self, port: int, timeout: float = 20) -> None:
+    def __init__(self, port: int, timeout: float = 60) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.message_id = 0
         self.results: dict[int, tuple[int, str]] = {}

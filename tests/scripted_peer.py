@@ -161,7 +161,7 @@ class ScriptedPeer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive(), "the script has not come to its end"
 
     @property

@@ -55,7 +55,7 @@ def header(path: Path) -> pydicom.Dataset:
 
 def demo(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway.cli.main", "demo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -142,14 +142,14 @@ def test_ended_early_it_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     command = [sys.executable, "-m", "gateway.cli.main", "demo", "--from", str(tmp_path / "ct"), "--keep", str(kept)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any("ready" in log.read_text() for log in kept.glob("gateway-demo-*/gateway.log")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (config,) = kept.glob("gateway-demo-*/gateway.toml")
     port = tomllib.loads(config.read_text())["gateway"]["port"]
     running.terminate()
-    assert running.wait(30) == 1
+    assert running.wait(60) == 1
     assert list(kept.iterdir()) == []
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0

@@ -55,13 +55,13 @@ class Site:
 
     def check(self) -> None:
         """Everything arrived once and as it was; nothing is left behind."""
-        self.box.wait_done(60)
+        self.box.wait_done()
         pixels = sorted((uid, ds.PixelData) for uid, ds in self.sent.items())
         for peer in (self.pacs, self.station):
             assert sorted(peer.images()) == pixels, self.box.text()
             assert not peer.twice()
         assert set(self.pacs.classes_of.values()) == {LEGACY_CT}, self.box.text()
-        eventually(lambda: not self.box.debris(), 15)
+        eventually(lambda: not self.box.debris())
         assert not self.box.logged("Traceback"), self.box.text()
 
 
@@ -118,7 +118,7 @@ def test_killed_at_a_fault_point_everything_arrives_once(site: Site, point: str)
     # A process that is forked again dies at the same place, until the box is started without the fault.
     site.box.start(f"{point}=kill@{POINTS[point]}")
     sending = site.send()
-    eventually(lambda: site.box.logged("process.died", "SIGKILL"), 20)
+    eventually(lambda: site.box.logged("process.died", "SIGKILL"))
     site.box.kill()
     site.box.start()
     sending.join()

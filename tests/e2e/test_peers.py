@@ -41,7 +41,7 @@ SETS = {
 def running_site(folder: Path) -> Iterator[tuple[Box, Path]]:
     """A box that delivers to one storescp, and another storescp that may fetch from it."""
     port, workstation = free_port(), free_port()
-    box = Box(folder, {"PACS": port}, quiet=0.5)
+    box = Box(folder, {"PACS": port})
     views = '[views]\nGATEWAY_ENH = "enhanced"\nGATEWAY_CLS = "classic"\n'
     station = f'[[peer]]\nae_title = "STATION"\nhost = "127.0.0.1"\nport = {workstation}\n'
     box.config.write_text(f"{box.config.read_text()}{views}{station}")
@@ -128,7 +128,7 @@ def test_every_set_arrives_enhanced_once_or_unchanged(site: tuple[Box, Path], na
     box, folder = site
     files = usable(dicom_files(SHARED / name))
     send(list(files.values()), box.port)
-    box.wait_done(60)
+    box.wait_done()
     made = check_delivery(box, files, arrived(folder / "pacs", studies_of(files)))
     assert SETS[name] in (made, None)
     with box.archive() as archive:
@@ -144,7 +144,7 @@ def test_pydicom_series_arrive_enhanced_once_or_unchanged(bundled_site: tuple[Bo
     files = usable(dicom_files(BUNDLED / "dicomdirtests"))
     files |= usable({uid: path for uid, path in dicom_files(BUNDLED).items() if path.name in ("MR_small_RLE.dcm",)})
     send(list(files.values()), box.port)
-    box.wait_done(60)
+    box.wait_done()
     assert check_delivery(box, files, arrived(folder / "pacs", studies_of(files))) > 5
 
 
@@ -153,7 +153,7 @@ def converted(bundled_site: tuple[Box, Path]) -> dict[str, Path]:
     """A study of which one series is converted and one is not, in the box."""
     files = usable(dicom_files(BUNDLED / "dicomdirtests" / "77654033"))
     send(list(files.values()), bundled_site[0].port)
-    bundled_site[0].wait_done(60)
+    bundled_site[0].wait_done()
     return files
 
 
@@ -218,7 +218,7 @@ def test_movescu_fetches_at_every_level(bundled_site: tuple[Box, Path], converte
 
 def test_Orthanc_as_PACS_gets_every_series_once(tmp_path: Path) -> None:
     orthanc = Orthanc(tmp_path)
-    box = Box(tmp_path, {"ORTHANC": orthanc.port}, quiet=0.5)
+    box = Box(tmp_path, {"ORTHANC": orthanc.port})
     files = usable(dicom_files(BUNDLED / "dicomdirtests"))
     for name in ("pet_ge_crop", "philips_dynamic"):
         if (SHARED / name).is_dir():
@@ -228,7 +228,7 @@ def test_Orthanc_as_PACS_gets_every_series_once(tmp_path: Path) -> None:
     with orthanc.running():
         box.start()
         send(list(files.values()), box.port)
-        box.wait_done(60)
+        box.wait_done()
         for instance in orthanc.get("/instances"):
             (delivered / f"{instance}.dcm").write_bytes(orthanc.file(f"/instances/{instance}/file"))
         assert check_delivery(box, files, sorted(delivered.iterdir())) > 5

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -371,21 +371,22 @@ def test_DCMTK_echoscu_gets_its_answer(intake: Intake) -> None:
 
 
 def test_DCMTK_storescu_is_not_slowed_down_by_its_own_Nagle(intake: Intake, tmp_path_factory) -> None:
-    """A receiver that delays its acknowledgements makes 44 ms of every object; 60 objects would take 2.6 s."""
+    """A receiver that delays its acknowledgements makes at least 40 ms of every object."""
     storescu = need("storescu")
     folder = tmp_path_factory.mktemp("objects")
     for _ in range(60):
         uid = generate_uid()
         data = HEADER.path.read_bytes().replace(HEADER.sop_instance.encode(), uid[: len(HEADER.sop_instance)].encode())
         (folder / f"{uid}.dcm").write_bytes(data)
-    began = time.monotonic()
     done = subprocess.run(
         [storescu, "-aet", "CT1", "-aec", "GATEWAY", "127.0.0.1", str(intake.port), "+sd", str(folder)],
         capture_output=True,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    assert len(intake.rows()) == 60
-    assert time.monotonic() - began < 1.8
+    times = [at for (at,) in intake.archive.database.rows("SELECT received_at FROM instance ORDER BY received_at")]
+    assert len(times) == 60
+    # Some may be slow on a busy machine, with delayed acknowledgements none is quick.
+    assert sum(later - earlier < 0.035 for earlier, later in itertools.pairwise(times)) > 10
 
 
 def test_pynetdicom_sends_over_several_associations_at_once(intake: Intake) -> None:

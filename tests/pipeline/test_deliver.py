@@ -286,7 +286,7 @@ def test_stop_parks_the_object_in_flight(archive: Archive, pacs: Pacs) -> None:
 
     def slow(event: Any) -> int:
         stopping.set()
-        go.wait(10)
+        go.wait(60)
         return 0xA700
 
     pacs.answer = slow
@@ -334,11 +334,11 @@ def test_dead_destination_keeps_no_other_waiting(archive: Archive, pacs: Pacs) -
         worker = Deliverer(archive, target, Sender(), stop=stop.is_set, grace=0)
         threads.append(threading.Thread(target=worker.run))
         threads[-1].start()
-    eventually(lambda: pacs.received, 3)
-    eventually(lambda: {one.destination for one in archive.jobs.listing()} == {"DEAD", "SILENT"}, 3)
+    eventually(lambda: pacs.received)
+    eventually(lambda: {one.destination for one in archive.jobs.listing()} == {"DEAD", "SILENT"})
     stop.set()
     archive.clock.time += 1  # type: ignore[attr-defined]
-    eventually(lambda: not any(thread.is_alive() for thread in threads) or _tick(archive), 5)
+    eventually(lambda: not any(thread.is_alive() for thread in threads) or _tick(archive))
     silent.close()
 
 

@@ -29,8 +29,8 @@ def work(name):
             raise RuntimeError("weak")
         while not stop.wait(60):
             pass
-        if behaviour == "deaf":
-            time.sleep(60)
+        if behaviour.startswith("deaf"):
+            time.sleep(600)
         print(name, "end", file=log)
     return main
 
@@ -40,7 +40,7 @@ roles = [
 ]
 if behaviour == "weak":
     roles.append(Role("weak", work("weak")))
-keeper = Keeper(roles, grace=1 if behaviour == "deaf" else 20, backoff=Backoff(first=0.05, longest=0.2))
+keeper = Keeper(roles, grace=1 if behaviour == "deaf" else 120, backoff=Backoff(first=0.05, longest=0.2))
 keeper.run(lambda: print("ready", file=log), lambda: print("stopping", file=log))
 print("parent", "end", file=log)
 """
@@ -61,7 +61,7 @@ class Kept:
     def pids(self, name: str) -> list[int]:
         return [int(line[1]) for line in self.lines() if line[0] == name and line[1:2] != ["end"]]
 
-    def until(self, condition, seconds: float = 10) -> None:
+    def until(self, condition, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.lines()
@@ -86,7 +86,7 @@ def test_stop_signal_ends_all_children_in_order_and_the_parent_with_success(kept
     box = kept()
     box.until(lambda: box.pids("one") and box.pids("two"))
     box.process.send_signal(signal.SIGTERM)
-    assert box.process.wait(10) == 0
+    assert box.process.wait(60) == 0
     lines = box.lines()
     assert lines.index(["stopping"]) < lines.index(["one", "end"]) < lines.index(["parent", "end"])
     assert ["two", "end"] in lines
@@ -106,7 +106,7 @@ def test_child_that_dies_again_and_again_is_tried_again_ever_later_while_the_oth
     box.until(lambda: len(box.pids("weak")) >= 5)
     assert len(box.pids("one")) == len(box.pids("two")) == 1
     box.process.send_signal(signal.SIGTERM)
-    errors = box.process.communicate(timeout=10)[1]
+    errors = box.process.communicate(timeout=60)[1]
     assert "process.died role=weak cause='exit code 1' deaths=1" in errors
     assert "RuntimeError: weak" in errors
     assert box.process.returncode == 0
@@ -116,26 +116,24 @@ def test_children_die_with_a_parent_that_is_killed(kept):
     box = kept()
     box.until(lambda: box.pids("one") and box.pids("two"))
     box.process.kill()
-    box.until(lambda: not any(map(alive, box.pids("one") + box.pids("two"))), seconds=5)
+    box.until(lambda: not any(map(alive, box.pids("one") + box.pids("two"))))
 
 
 def test_child_that_does_not_end_within_the_grace_is_killed(kept):
     box = kept("deaf")
     box.until(lambda: box.pids("one") and box.pids("two"))
     box.process.send_signal(signal.SIGTERM)
-    assert box.process.wait(5) == 0
+    assert box.process.wait(60) == 0
     assert ["one", "end"] not in box.lines()
 
 
 def test_second_signal_hurries(kept):
-    box = kept("deaf")
+    box = kept("deaf and patient")
     box.until(lambda: box.pids("one") and box.pids("two"))
     box.process.send_signal(signal.SIGTERM)
     box.until(lambda: ["stopping"] in box.lines())
-    started = time.monotonic()
     box.process.send_signal(signal.SIGINT)
-    assert box.process.wait(5) == 0
-    assert time.monotonic() - started < 0.9
+    assert box.process.wait(60) == 0
 
 
 def test_niceness_is_that_of_the_role(kept):
