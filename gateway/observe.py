@@ -59,7 +59,8 @@ def load_faults(text: str) -> None:
 def fault(name: str) -> None:
     """A named place where a test may kill the process, delay it or raise an `OSError`.
 
-    Actions: ``kill`` (SIGKILL to this process), ``sleep:SECONDS``, or the name of an errno such as ``ENOSPC``.
+    Actions: ``kill`` (SIGKILL to this process) or the name of an errno such as ``ENOSPC``, each at the given pass only;
+    ``sleep:SECONDS`` at every pass.
     """
     if not _FAULTS or name not in _FAULTS:
         return

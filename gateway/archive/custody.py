@@ -14,9 +14,9 @@ from typing import NamedTuple
 from gateway.archive.database import Database
 from gateway.archive.files import Files, key_of, write_durable
 from gateway.archive.rows import InstanceRow
-from gateway.archive.views import NO_VIEW, View, name_of, view_named
+from gateway.archive.views import View, name_of, view_named
 from gateway.clock import Clock
-from gateway.errors import ArchiveError
+from gateway.errors import ArchiveError, ConfigError
 
 PENDING = "pending"
 DELIVERED = "delivered"
@@ -76,28 +76,23 @@ class Custody:
         path = self._files.record_path(_record_name(study, destination))
         try:
             record = json.loads(path.read_bytes())
-            return Decision(study, destination, _views(record["view"]), record["reason"], record["at"])
+            return Decision(study, destination, view_named(record["view"]), record["reason"], record["at"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, ConfigError) as error:
             raise ArchiveError(path.name, "is no delivery record", found=str(error)) from error
 
     def decide(self, study: str, destination: str, view: View, reason: str = "") -> Decision:
         """Decide once: write the durable record, then the row. What was decided before stays and is returned.
-
-        A decision for several views at once is an open one, for a study that looks the same in all of them; it may be
-        narrowed later.
 
         Raises
         ------
         ResourceError
             If the record cannot be written; nothing is decided then.
         """
-        known = self.decision(study, destination)
-        decision = Decision(study, destination, view, reason, self._clock.now())
-        if known is not None and (known.view in _SINGLE or known.view == view):
-            decision = known
-        else:
+        decision = self.decision(study, destination)
+        if decision is None:
+            decision = Decision(study, destination, view, reason, self._clock.now())
             record = {**decision._asdict(), "view": name_of(view)}
             path = self._files.record_path(_record_name(study, destination))
             write_durable(path, json.dumps(record, indent=1).encode())
@@ -171,17 +166,6 @@ class Custody:
             WHERE study = ? AND destination = ? ORDER BY sop_instance"""
         found = (Delivery._make(row) for row in self._database.rows(sql, (study, destination)))
         return [delivery._replace(digest=delivery.digest.hex()) for delivery in found]  # type: ignore[attr-defined]
-
-
-_SINGLE = frozenset((View.RECEIVED, View.CLASSIC, View.ENHANCED))
-
-
-def _views(names: str) -> View:
-    """Return the view, or views joined by ``|``, that a record names."""
-    views = NO_VIEW
-    for name in names.split("|"):
-        views |= view_named(name)
-    return views
 
 
 def _record_name(study: str, destination: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.archive.custody import DELIVERED, FAILED, PENDING, REFUSED
-from gateway.archive.jobs import CONVERT, DELIVER, HELD, Job
+from gateway.archive.jobs import CONVERT, DELIVER, HELD, RUNNING, WAITING, Job
 from gateway.archive.views import View, name_of
 from gateway.standard.sop_classes import ENHANCED_CLASSES
 
@@ -59,9 +59,9 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
     counts = dict(archive.database.rows("SELECT state, count(*) FROM job GROUP BY state"))
     unsettled = archive.database.row("SELECT 1 FROM instance WHERE settled = 0 LIMIT 1")
     return {
-        "idle": not unsettled and not counts.get("waiting") and not counts.get("running"),
-        "waiting": counts.get("waiting", 0),
-        "running": counts.get("running", 0),
+        "idle": not unsettled and not counts.get(WAITING) and not counts.get(RUNNING),
+        "waiting": counts.get(WAITING, 0),
+        "running": counts.get(RUNNING, 0),
         "held": counts.get(HELD, 0),
         "intake": len(archive.files.waiting()),
         "studies": study_status(archive, study, limit=limit),
@@ -162,7 +162,7 @@ def _destination(
     reasons = [reason for state, (_, reason) in counts.items() if state != DELIVERED and reason]
     outstanding = sum(known.values()) - known[DELIVERED]
     if decision is not None:
-        rows = archive.study_instances(study, _form(decision.view))
+        rows = archive.study_instances(study, decision.view)
         outstanding = len(archive.custody.outstanding(study, name, [row for row in rows if row.settled]))
     return {
         "destination": name,
@@ -174,20 +174,15 @@ def _destination(
         "refused": known[REFUSED],
         "failed": known[FAILED],
         "attempts": job.attempts if job else 0,
-        "next_attempt": job.not_before if job and job.state == "waiting" else None,
+        "next_attempt": job.not_before if job and job.state == WAITING else None,
         "reason": (job.reason if job else "") or (reasons[0] if reasons else ""),
     }
-
-
-def _form(view: View) -> View:
-    """Return one of the views that an open decision leaves, which are the same then."""
-    return View.ENHANCED if view & View.ENHANCED else view
 
 
 def _job(job: Job) -> dict[str, Any]:
     return {
         "state": job.state,
-        "next_attempt": job.not_before if job.state == "waiting" else None,
+        "next_attempt": job.not_before if job.state == WAITING else None,
         "attempts": job.attempts,
         "reason": job.reason,
     }

@@ -122,8 +122,7 @@ def became(series: list[dict[str, Any]]) -> str:
 
 def delivery(destination: dict[str, Any], now: float) -> str:
     """Say how it stands with a study at one destination."""
-    # Where nothing was converted the forms are the same, and both are named.
-    form = "" if "|" in (destination["form"] or "|") else destination["form"]
+    form = destination["form"] or ""
     total = destination["delivered"] + destination["outstanding"]
     progress = f"{destination['delivered']} of {total}"
     state = destination["state"]

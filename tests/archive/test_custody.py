@@ -44,20 +44,12 @@ def test_what_was_decided_once_stays(archive: Archive, clock: HandClock) -> None
     assert [one.destination for one in archive.custody.decisions(STUDY)] == ["OTHER", "PACS"]
 
 
-def test_an_open_decision_is_narrowed_once(archive: Archive) -> None:
-    either = View.CLASSIC | View.ENHANCED
-    assert archive.custody.decide(STUDY, "PACS", either, "nothing to convert").view == either
-    assert archive.custody.decide(STUDY, "PACS", View.CLASSIC, "refuses").view == View.CLASSIC
-    assert archive.custody.decide(STUDY, "PACS", View.ENHANCED).view == View.CLASSIC
-
-
-@pytest.mark.parametrize("view", [View.CLASSIC, View.CLASSIC | View.ENHANCED])
-def test_a_decision_outlives_the_row_that_a_power_cut_takes(archive: Archive, view: View) -> None:
-    decided = archive.custody.decide(STUDY, "PACS", view, "why")
+def test_a_decision_outlives_the_row_that_a_power_cut_takes(archive: Archive) -> None:
+    decided = archive.custody.decide(STUDY, "PACS", View.CLASSIC, "why")
     with archive.database.transaction() as connection:
         connection.execute("DELETE FROM decision")
     assert archive.custody.decision(STUDY, "PACS") == decided
-    assert archive.custody.decide(STUDY, "PACS", View.RECEIVED if view == View.CLASSIC else view) == decided
+    assert archive.custody.decide(STUDY, "PACS", View.RECEIVED) == decided
     assert archive.custody.decisions(STUDY) == [decided]
 
 
@@ -68,12 +60,13 @@ def test_nothing_is_decided_when_the_record_cannot_be_written(archive: Archive) 
     assert archive.custody.decision(STUDY, "PACS") is None
 
 
-def test_the_record_is_plain_json_and_a_broken_one_is_named(archive: Archive) -> None:
+@pytest.mark.parametrize("text", ["{", "{}", '{"view": "none"}'])
+def test_the_record_is_plain_json_and_a_broken_one_is_named(archive: Archive, text: str) -> None:
     archive.custody.decide(STUDY, "PACS", View.ENHANCED, "takes them")
     (path,) = archive.files.records.iterdir()
     record = json.loads(path.read_bytes())
     assert (record["study"], record["destination"], record["view"]) == (STUDY, "PACS", "enhanced")
-    path.write_text("{")
+    path.write_text(text)
     with archive.database.transaction() as connection:
         connection.execute("DELETE FROM decision")
     with pytest.raises(ArchiveError, match=path.name):
