@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_MOVE
 from pynetdicom.dsutils import decode, encode
 
 from gateway.archive.views import View, name_of
+from gateway.network.storage import plain
 from gateway.observe import LOGGER, event, warning
 from gateway.retrieval import transcript as statuses
 from gateway.retrieval.engine import Destination, Outbound, run
@@ -248,9 +249,7 @@ class _Move:
             response.NumberOfFailedSuboperations = counts.failed
             response.NumberOfWarningSuboperations = counts.warning
         if comment:
-            # LO of 64 characters in the default repertoire.
-            plain = comment.encode("ascii", "replace").decode().replace("\\", "/")
-            response.ErrorComment = plain[:64].strip()
+            response.ErrorComment = plain(comment)
         if offending is not None:
             response.OffendingElement = [offending]
         if identifier is not None:

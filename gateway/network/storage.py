@@ -175,7 +175,7 @@ def _agree(name: str, found: str, expected: str) -> None:
 
 
 def comment(error: Exception) -> str:
-    """Return an Error Comment (0000,0902) for `error`: LO, 64 characters of the default repertoire."""
+    """Return an Error Comment (0000,0902) for `error`."""
     if isinstance(error, GatewayError):
         # The names of our files tell a peer nothing.
         named = isinstance(error, ResourceError) or error.subject.endswith(".part")
@@ -184,8 +184,13 @@ def comment(error: Exception) -> str:
             text += f": {error.found}"
     else:
         text = getattr(error, "strerror", None) or "internal error, see the log of the gateway"
-    plain = text.encode("ascii", "replace").decode().replace("\\", "/")
-    return "".join(letter if letter.isprintable() else "?" for letter in plain)[:64].strip()
+    return plain(text)
+
+
+def plain(text: str) -> str:
+    """Return `text` as an Error Comment can hold it: LO, 64 characters of the default repertoire."""
+    found = text.encode("ascii", "replace").decode().replace("\\", "/")
+    return "".join(letter if letter.isprintable() else "?" for letter in found)[:64].strip()
 
 
 def request_of(command: Any, transfer_syntax: str) -> Request:

@@ -404,6 +404,19 @@ def test_M1_a_destination_that_is_down_is_A702_with_all_failed(study: Study, tmp
     assert list(answer.identifier.FailedSOPInstanceUIDList) == study.instances
 
 
+def test_M1_a_comment_of_the_destination_is_passed_on_as_an_Error_Comment_can_hold_it(
+    study: Study, tmp_path: Path
+) -> None:
+    def script(talk: Talk) -> None:
+        talk.accept()
+        talk.serve((0xA700, "disk\afull"))
+
+    with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
+    assert answer.final.ErrorComment == "disk?full"
+
+
 def test_M2_failures_and_warnings_are_B000_with_the_failed_ones_listed(study: Study, tmp_path: Path) -> None:
     def script(talk: Talk) -> None:
         talk.accept()
