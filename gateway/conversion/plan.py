@@ -51,6 +51,8 @@ class Frozen:
         Its Series Date and Time.
     frames : tuple of (str, str)
         Source SOP Instance UID and digest of every frame.
+    withdrawn : bool
+        Whether a corrected source has made it obsolete: only its place in its series counts still.
     """
 
     sop_class: str
@@ -61,6 +63,7 @@ class Frozen:
     series_attributes: str
     series_start: tuple[str, str]
     frames: tuple[tuple[str, str], ...]
+    withdrawn: bool = False
 
 
 @dataclass
@@ -183,6 +186,7 @@ def frozen_targets(frozen: Sequence[Frozen], study: str) -> dict[str, Target]:
     return {
         uid: Target(item.sop_class, item.sop_instance, item.series, study, number)
         for item in frozen
+        if not item.withdrawn
         for number, (uid, _) in enumerate(item.frames, 1)
     }
 

@@ -87,12 +87,15 @@ class StudyConversion:
         SOP Instance UID of the received enhanced twin, by name of the source.
     spare : set of str
         Names of received enhanced objects whose sources were converted before they came.
+    withdrawn : tuple of str
+        SOP Instance UIDs of older objects that a corrected source has made obsolete.
     """
 
     objects: list[Converted] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     twins: dict[str, str] = field(default_factory=dict)
     spare: set[str] = field(default_factory=set)
+    withdrawn: tuple[str, ...] = ()
 
     def record(self, study: str) -> dict:
         """Return the durable record of this conversion."""
@@ -102,11 +105,14 @@ class StudyConversion:
             "objects": [converted.record() for converted in self.objects],
             "kept": self.kept,
             "twins": self.twins,
+            "withdrawn": list(self.withdrawn),
         }
 
 
 def frozen_from(records: Iterable[dict]) -> list[Frozen]:
     """Return what earlier records have decided."""
+    records = list(records)
+    withdrawn = {uid for record in records for uid in record.get("withdrawn", ())}
     return [
         Frozen(
             item["sop_class"],
@@ -117,6 +123,7 @@ def frozen_from(records: Iterable[dict]) -> list[Frozen]:
             item["series_attributes"],
             tuple(item["series_start"]),
             tuple((uid, digest) for uid, digest in item["frames"]),
+            item["sop_instance"] in withdrawn,
         )
         for record in records
         for item in record["objects"]

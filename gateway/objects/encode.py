@@ -19,11 +19,6 @@ def encode(ds: DataSet, *, implicit: bool = False) -> bytes:
     return b"".join(_parts((ds[tag] for tag in sorted(ds)), implicit))
 
 
-def encode_element(element: Element, *, implicit: bool = False) -> bytes:
-    """Encode one element."""
-    return b"".join(_parts((element,), implicit))
-
-
 def _parts(elements: Iterable[Element], implicit: bool = False) -> list[bytes]:
     parts: list[bytes] = []
     for tag, vr, value in elements:

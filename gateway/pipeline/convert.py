@@ -19,6 +19,7 @@ from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
 from gateway.archive.rows import DerivedRow, InstanceRow, Settlement
 from gateway.archive.views import ALL_VIEWS, View
 from gateway.conversion.identity import Identity
+from gateway.conversion.plan import Frozen
 from gateway.conversion.study import (
     Converted,
     SourceFile,
@@ -32,6 +33,7 @@ from gateway.objects.elements import DataSet
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.recipe import Recipe
 from gateway.observe import LOGGER, event, fault, warning
+from gateway.pipeline.correction import reopened, withdrawals
 from gateway.pipeline.retry import Backoff
 
 POLL = 0.2
@@ -177,21 +179,26 @@ class Converter:
         if not rows:
             return
         started = self.archive.clock.monotonic()
+        frozen, rows, withdrawn = reopened(
+            self.archive, job.study, frozen_from(self.archive.partitions(job.study)), rows
+        )
         # Rows of a long series are a large part of what this process holds: only names and UIDs stay.
         instances = {row.name: row.sop_instance for row in rows}
         sources = [self._source(row) for row in rows]
         del rows
         if job.attempts < ATTEMPTS:
-            result = self._convert(job.study, sources, set(instances.values()))
+            result = self._convert(frozen, sources, set(instances.values()))
         else:
             reason = f"conversion given up after {job.attempts} attempts: {job.reason}"
             LOGGER.error("%s of study %s", reason, job.study)
             result = StudyConversion(kept=dict.fromkeys(instances, reason))
+        result.withdrawn = withdrawn
         for folder in sorted({made.recipe.path.parent for made in result.objects}):
             sync_folder(folder)
         fault("convert.before_record")
         derived = [derived_row(job.study, made) for made in result.objects]
-        self.archive.record_conversion(job.study, derived, settlements(instances, result), result.record(job.study))
+        settled = settlements(instances, result) | withdrawals(self.archive, job.study, withdrawn)
+        self.archive.record_conversion(job.study, derived, settled, result.record(job.study))
         fault("convert.after_index")
         event(
             "convert.done",
@@ -202,13 +209,13 @@ class Converter:
             seconds=round(self.archive.clock.monotonic() - started, 2),
         )
 
-    def _convert(self, study: str, sources: Sequence[SourceFile], known: set[str]) -> StudyConversion:
+    def _convert(self, frozen: Sequence[Frozen], sources: Sequence[SourceFile], known: set[str]) -> StudyConversion:
         facts, unreadable = gather_all(sources, self._progress)
         result = convert_facts(
             facts,
             self.archive.files.recipe_path,
             identity=self.policy.identity,
-            frozen=frozen_from(self.archive.partitions(study)),
+            frozen=frozen,
             resolve=self._resolve,
             referred=lambda uids: self._referred(uids, known),
             progress=self._progress,

@@ -1,0 +1,79 @@
+"""Corrected images: what has come again with other content after it was converted.
+
+The objects that hold the old version are withdrawn from the enhanced view and made anew, under new UIDs, from the
+current versions of their sources. A destination that has the old objects keeps them until somebody removes them there:
+the log says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gateway.archive.index import Archive
+from gateway.archive.rows import InstanceRow, Settlement
+from gateway.archive.views import NO_VIEW
+from gateway.conversion.plan import Frozen
+from gateway.observe import warning
+
+
+def withdrawn_objects(archive: Archive, frozen: Sequence[Frozen], rows: Sequence[InstanceRow]) -> set[str]:
+    """Return the SOP Instance UIDs of derived objects that new versions of their sources make obsolete.
+
+    Objects that refer to such a one are made anew with it: their references would point at what is gone.
+
+    Parameters
+    ----------
+    archive : Archive
+        Knows who refers to whom.
+    frozen : sequence of Frozen
+        The derived objects of the study.
+    rows : sequence of InstanceRow
+        What nothing was decided about yet.
+    """
+    owners = {uid: item for item in frozen if not item.withdrawn for uid, _ in item.frames}
+    digests = {(uid, digest) for item in owners.values() for uid, digest in item.frames}
+    found: dict[str, Frozen] = {}
+    pending = [
+        owners[row.sop_instance]
+        for row in rows
+        if row.sop_instance in owners and (row.sop_instance, row.digest) not in digests
+    ]
+    while pending:
+        item = pending.pop()
+        if item.sop_instance not in found:
+            found[item.sop_instance] = item
+            referring = archive.references_to([uid for uid, _ in item.frames])
+            pending += [owners[row.sop_instance] for _, row in referring if row.sop_instance in owners]
+    return set(found)
+
+
+def reopened(
+    archive: Archive, study: str, frozen: Sequence[Frozen], rows: Sequence[InstanceRow]
+) -> tuple[list[Frozen], list[InstanceRow], tuple[str, ...]]:
+    """Return what is frozen, what is to be decided about, and what is withdrawn, once corrections are taken in."""
+    gone = withdrawn_objects(archive, frozen, rows)
+    if not gone:
+        return list(frozen), list(rows), ()
+    undecided = {row.name for row in rows}
+    freed = {uid for item in frozen if item.sop_instance in gone for uid, _ in item.frames}
+    again = [row for row in archive.study_sources(study) if row.sop_instance in freed and row.name not in undecided]
+    kept = [replace(item, withdrawn=True) if item.sop_instance in gone else item for item in frozen]
+    return kept, [*rows, *again], tuple(sorted(gone))
+
+
+def withdrawals(archive: Archive, study: str, withdrawn: Sequence[str]) -> dict[str, Settlement]:
+    """Return how withdrawn objects are settled: in no view; and tell whoever reads the log."""
+    found = {}
+    for uid in withdrawn:
+        row = archive.instance(uid)
+        if row is not None:
+            found[row.name] = Settlement(NO_VIEW, "a corrected image has made it obsolete")
+        warning(
+            "convert.withdrawn",
+            study=study,
+            instance=uid,
+            reason="a corrected image came after it was made; it is made anew under another UID",
+            remedy="remove it at the destinations that have it",
+        )
+    return found
