@@ -72,6 +72,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.end()
 
 
+def chance() -> random.Random:
+    """Other moments in every run; what a failing one was made of is in its output."""
+    seed = random.randrange(1 << 32)
+    print(f"random.Random({seed})")
+    return random.Random(seed)
+
+
 def turmoil(site: Site, role: str, rounds: int, chance: random.Random) -> None:
     """Send a study each round and kill, at a random moment, the process that works on it, or all of them."""
     faults = ",".join(SLOW[role])
@@ -91,13 +98,13 @@ def turmoil(site: Site, role: str, rounds: int, chance: random.Random) -> None:
 
 @pytest.mark.parametrize("role", list(SLOW))
 def test_killed_at_three_random_moments_everything_arrives_once(site: Site, role: str) -> None:
-    turmoil(site, role, 3, random.Random())
+    turmoil(site, role, 3, chance())
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("role", list(SLOW))
 def test_killed_at_twenty_random_moments_everything_arrives_once(site: Site, role: str) -> None:
-    turmoil(site, role, 20, random.Random())
+    turmoil(site, role, 20, chance())
 
 
 # At which pass of a process; where there is more than one, not at the first.
