@@ -209,9 +209,9 @@ def _take_object(converted: Converted, output: Path | None, report: Report, *, e
         row["explain"] = _explain(planned)
     report.series[planned.source_series].objects.append(row)
     if output is not None:
-        paths = {fact.name: fact.path for fact in planned.frames}
+        by_name = {fact.name: fact for fact in planned.frames}
         head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
-        _write(target, itertools.chain([head], recipe.source(lambda name: paths[name]).chunks()), report)
+        _write(target, itertools.chain([head], recipe.source(lambda name: by_name[name].path).chunks()), report)
 
 
 def _to_classic(facts: list[Facts], output: Path | None, report: Report) -> None:

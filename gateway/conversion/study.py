@@ -230,7 +230,7 @@ def _refused(fact: Facts, reason: str) -> Facts:
 def _convert(
     planned: Planned, plan: Plan, recipe_path: Callable[[str], Path], identity: Identity, resolve: Resolve
 ) -> Converted:
-    paths = {fact.name: fact.path for fact in planned.frames}
+    by_name = {fact.name: fact for fact in planned.frames}
     recipe = build(
         planned,
         recipe_path(planned.sop_instance),
@@ -240,7 +240,7 @@ def _convert(
         read=_read,
     )
     try:
-        seal(recipe, prove(recipe, planned.frames, plan.targets, lambda name: paths[name]))
+        seal(recipe, prove(recipe, planned.frames, plan.targets, lambda name: by_name[name].path))
     except BaseException:
         recipe.path.unlink(missing_ok=True)
         raise

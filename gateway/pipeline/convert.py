@@ -9,6 +9,7 @@ before a delivery is scheduled. Whatever is missing after a crash follows from w
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,7 +185,7 @@ class Converter:
         )
         # Rows of a long series are a large part of what this process holds: only names and UIDs stay.
         instances = {row.name: row.sop_instance for row in rows}
-        sources = [self._source(row) for row in rows]
+        sources = map(self._source, rows)
         del rows
         if job.attempts < ATTEMPTS:
             result = self._convert(frozen, sources, set(instances.values()))
@@ -209,7 +210,7 @@ class Converter:
             seconds=round(self.archive.clock.monotonic() - started, 2),
         )
 
-    def _convert(self, frozen: Sequence[Frozen], sources: Sequence[SourceFile], known: set[str]) -> StudyConversion:
+    def _convert(self, frozen: Sequence[Frozen], sources: Iterable[SourceFile], known: set[str]) -> StudyConversion:
         facts, unreadable = gather_all(sources, self._progress)
         result = convert_facts(
             facts,
@@ -290,7 +291,6 @@ def derived_row(study: str, made: Converted) -> DerivedRow:
 
 def top_level(recipe: Recipe) -> DataSet:
     """Return the attributes of a new object outside of its frames."""
-    with open(recipe.path, "rb") as file:
-        header = file.read(recipe.header_length)
-    end = header.find(_PER_FRAME)
-    return parse_dataset(header, 0, end if end >= 0 else len(header), Syntax())[0]
+    with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
+        end = header.find(_PER_FRAME)
+        return parse_dataset(header, 0, end if end >= 0 else recipe.header_length, Syntax())[0]
