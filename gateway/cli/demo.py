@@ -57,6 +57,7 @@ def command(source: Path | None, keep: Path | None, as_json: bool) -> None:
     """
     from gateway.cli import report
 
+    keep = keep and keep.absolute()  # the box's data directory is below it, and has no working directory
     if keep is not None and (keep / "pacs").exists():
         raise click.UsageError(f"{keep / 'pacs'} is there already; nothing is overwritten")
     with _workplace(keep) as folder, warnings.catch_warnings():

@@ -53,9 +53,9 @@ def header(path: Path) -> pydicom.Dataset:
     return pydicom.dcmread(path, stop_before_pixels=True, force=True)
 
 
-def demo(*arguments: object) -> subprocess.CompletedProcess[str]:
+def demo(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway.cli.main", "demo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_demo_with_nothing_to_configure_ends_with_status_0_and_a_true_report(tmp_path: Path) -> None:
-    done = demo("--json", "--keep", tmp_path / "kept")
+    done = demo("--json", "--keep", "kept", folder=tmp_path)  # a folder named as people name one
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((tmp_path / "kept/report.json").read_text())
