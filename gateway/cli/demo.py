@@ -75,13 +75,19 @@ def command(source: Path | None, keep: Path | None, as_json: bool) -> None:
         raise click.ClickException(f"{len(result['problems'])} of the promises not kept, see above")
 
 
+def _ended(number: int, frame: object) -> None:
+    # Not as KeyboardInterrupt: where that strikes inside an import, Python ends by SIGINT though it was handled.
+    # Nor as an Exception, which whoever expects one of those could take for it.
+    raise SystemExit(1)
+
+
 @contextmanager
 def _workplace(keep: Path | None) -> Iterator[Path]:
     """Yield a folder that is gone afterwards, on the file system where something is to be kept."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     # Whoever ends the demonstration wants box, PACS and files gone too.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _ended)
     with ExitStack() as closing, tempfile.TemporaryDirectory(prefix="gateway-demo-", dir=keep) as folder:
         closing.callback(signal.signal, signal.SIGTERM, before)
         yield Path(folder)
