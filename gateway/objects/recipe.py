@@ -19,12 +19,12 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 from gateway.errors import ObjectError
-from gateway.objects.stream import CHUNK, read_range
+from gateway.objects.stream import CHUNK, ByteSource, read_range
 
 _MARK = b"recipe\0\1"
 _TAIL = struct.Struct("<Q8s")
@@ -63,7 +63,6 @@ class Recipe:
     length: int
     header_length: int
     digest: str = ""
-    extra: dict = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
@@ -128,7 +127,6 @@ class RecipeWriter:
         transfer_syntax: str,
         sources: Sequence[str],
         segments: Sequence[Segment],
-        extra: dict | None = None,
     ) -> Recipe:
         """Append the map and close the file; the header becomes the first segment."""
         every = (("h", 0, self.header_length), *segments)
@@ -141,7 +139,6 @@ class RecipeWriter:
             segments=every,
             length=sum(segment_length(segment) for segment in every),
             header_length=self.header_length,
-            extra=extra or {},
         )
         self._file.close()
         return recipe
@@ -198,9 +195,9 @@ class RecipeSource:
             return open(self._locate(name), "rb", buffering=0)
 
 
-def digest_of(source: object) -> str:
+def digest_of(source: ByteSource) -> str:
     """Return the blake2b-128 digest of a `ByteSource` in hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
-    for chunk in source.chunks():  # type: ignore[attr-defined]
+    for chunk in source.chunks():
         digest.update(chunk)
     return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 CHUNK = 1 << 18
 
@@ -58,11 +58,11 @@ class FileSource:
             yield from read_range(file, self.offset, self.length, size, str(self.path))
 
 
-def read_range(file: object, offset: int, length: int, size: int, name: str) -> Iterator[bytes]:
+def read_range(file: BinaryIO, offset: int, length: int, size: int, name: str) -> Iterator[bytes]:
     """Yield `length` bytes of an open binary file from `offset` on."""
-    file.seek(offset)  # type: ignore[attr-defined]
+    file.seek(offset)
     while length:
-        piece = file.read(min(size, length))  # type: ignore[attr-defined]
+        piece = file.read(min(size, length))
         if not piece:
             raise OSError(f"{name}: {length} bytes are missing at its end")
         length -= len(piece)

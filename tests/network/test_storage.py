@@ -37,12 +37,6 @@ def intake(tmp_path: Path) -> Iterator[Intake]:
         yield box
 
 
-@pytest.fixture(autouse=True)
-def _no_faults() -> Iterator[None]:
-    yield
-    observe.load_faults("")
-
-
 def store(intake: Intake, data: bytes = BYTES, *, instance: str = HEADER.sop_instance, **more) -> dict:
     """Store one CT image on an association of its own."""
     with Caller(intake.port) as caller:

@@ -151,7 +151,6 @@ def _recipe(folder: Path) -> tuple[Recipe, dict[str, Path]]:
         transfer_syntax="1.4",
         sources=["one", "two"],
         segments=[("f", 1, 2, 3), ("b", "0a0b"), ("f", 0, 0, 10)],
-        extra={"note": 1},
     )
     return recipe, {"one": folder / "one", "two": folder / "two"}
 

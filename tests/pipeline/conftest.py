@@ -1,28 +1,11 @@
-"""An archive in a folder of its own with a clock that the test moves, and a PACS."""
+"""A PACS to deliver to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from archive_tools import HandClock
 from box import Pacs
-
-from gateway import observe
-from gateway.archive.index import Archive
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def archive(tmp_path: Path, clock: HandClock) -> Iterator[Archive]:
-    made = Archive(tmp_path / "data", clock)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -30,9 +13,3 @@ def pacs() -> Iterator[Pacs]:
     peer = Pacs().start()
     yield peer
     peer.stop()
-
-
-@pytest.fixture(autouse=True)
-def _no_faults() -> Iterator[None]:
-    yield
-    observe.load_faults("")
