@@ -24,7 +24,7 @@ from gateway.objects.uids import valid_uid
 if TYPE_CHECKING:
     from gateway.conversion.classic import Origins
     from gateway.conversion.facts import Facts
-    from gateway.conversion.plan import Planned
+    from gateway.conversion.planned import Planned
     from gateway.conversion.study import Converted
     from gateway.objects.part10 import Header
 

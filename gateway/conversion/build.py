@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from gateway.conversion.evidence import Resolve, evidence
 from gateway.conversion.facts import NATIVE, Facts
 from gateway.conversion.groups import (
     DERIVATION_IMAGE,
@@ -18,15 +18,15 @@ from gateway.conversion.groups import (
 )
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.keys import Key, placed
-from gateway.conversion.plan import Planned
+from gateway.conversion.planned import Planned
 from gateway.conversion.references import Target, rewritten
+from gateway.conversion.segments import pixel_segments
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining
 from gateway.conversion.top_level import ENHANCED_ONLY, top_level
 from gateway.objects.elements import (
     DataSet,
     Element,
     dataset,
-    integer,
     is_empty,
     items,
     make,
@@ -35,22 +35,17 @@ from gateway.objects.elements import (
     tag_of,
     text,
 )
-from gateway.objects.encode import SEQUENCE_STOP, element_head, encode, encode_item, item_head, sequence_start
-from gateway.objects.part10 import EXPLICIT_LITTLE, Header, PixelData
-from gateway.objects.recipe import Recipe, RecipeWriter, Segment
+from gateway.objects.encode import SEQUENCE_STOP, encode, encode_item, sequence_start
+from gateway.objects.part10 import EXPLICIT_LITTLE, Header
+from gateway.objects.recipe import Recipe, RecipeWriter
 from gateway.objects.uids import derived_uid
 from gateway.standard.compression import LOSSY_METHODS
 
-BITS_ALLOCATED = tag_of("BitsAllocated")
-PIXEL_DATA = tag_of("PixelData")
 SHARED_GROUPS = tag_of("SharedFunctionalGroupsSequence")
 PER_FRAME_GROUPS = tag_of("PerFrameFunctionalGroupsSequence")
 
 # Groups that every frame has if one has them, without an item where there is nothing to say (C.7.6.16.2.5, -.6).
 _TYPE_2_GROUPS = {REFERENCED_IMAGE, DERIVATION_IMAGE}
-
-# Where to find the study and series of an instance that is referred to: (study, series), or None if unknown.
-Resolve = Callable[[str], tuple[str, str] | None]
 
 
 def build(
@@ -87,7 +82,7 @@ def build(
     writer = RecipeWriter(path)
     try:
         _Builder(planned, identity, targets, resolve, read).write_header(writer)
-        segments = _pixel_segments(planned, writer)
+        segments = pixel_segments(planned, writer)
     except BaseException:
         writer.discard()
         raise
@@ -155,7 +150,7 @@ class _Builder:
             *([make("SeriesDate", date)] if date else []),
             *([make("SeriesTime", time)] if time else []),
             *planned.indices.module(organization),
-            *self._evidence(),
+            *evidence(planned, self.shared_groups, targets=self.targets, resolve=self.resolve, read=self.read),
             *self._lossy_method(),
         )
 
@@ -164,38 +159,6 @@ class _Builder:
         method = LOSSY_METHODS.get(self.planned.frames[0].transfer_syntax)
         unnamed = text(self.top, "LossyImageCompression") == "01" and not text(self.top, "LossyImageCompressionMethod")
         return [make("LossyImageCompressionMethod", method)] if method and unnamed else []
-
-    def _evidence(self) -> list[Element]:
-        """Referenced and Source Image Evidence (C.8.13.2.1.2): every target whose study and series are known."""
-        found = []
-        for keyword, tag in (
-            ("ReferencedImageEvidenceSequence", REFERENCED_IMAGE),
-            ("SourceImageEvidenceSequence", DERIVATION_IMAGE),
-        ):
-            if tag in self.planned.survey.groups:
-                frames = self.planned.frames[:1] if tag in self.shared_groups else self.planned.frames
-                studies = self._evidence_items(SOURCE_IMAGE if tag == DERIVATION_IMAGE else tag, frames)
-                if studies:
-                    found.append(sequence(keyword, *studies))
-        return found
-
-    def _evidence_items(self, tag: int, frames: Sequence[Facts]) -> list[DataSet]:
-        tree: dict[str, dict[str, dict[str, str]]] = {}
-        for fact in frames:
-            for item in items(self.read(fact).dataset, tag):
-                uid, sop_class = text(item, "ReferencedSOPInstanceUID"), text(item, "ReferencedSOPClassUID")
-                target = self.targets.get(uid)
-                place = (target.study, target.series) if target else self.resolve(uid)
-                if place is not None:
-                    uid, sop_class = (target.sop_instance, target.sop_class) if target else (uid, sop_class)
-                    tree.setdefault(place[0], {}).setdefault(place[1], {})[uid] = sop_class
-        return [
-            dataset(
-                make("StudyInstanceUID", study),
-                sequence("ReferencedSeriesSequence", *(_series_item(uid, members) for uid, members in series.items())),
-            )
-            for study, series in tree.items()
-        ]
 
     def write_header(self, writer: RecipeWriter) -> None:
         """Write everything up to the pixel data."""
@@ -248,44 +211,3 @@ class _Builder:
             item[SOURCE_IMAGE] = rewritten(item[SOURCE_IMAGE], self.targets)
             groups[DERIVATION_IMAGE] = groups[DERIVATION_IMAGE]._replace(value=(item,))
         return groups
-
-
-def _series_item(series: str, members: dict[str, str]) -> DataSet:
-    return dataset(
-        make("SeriesInstanceUID", series),
-        sequence(
-            "ReferencedSOPSequence",
-            *(
-                dataset(make("ReferencedSOPClassUID", sop_class), make("ReferencedSOPInstanceUID", uid))
-                for uid, sop_class in members.items()
-            ),
-        ),
-    )
-
-
-def _pixel_segments(planned: Planned, writer: RecipeWriter) -> list[Segment]:
-    """Write the head of the pixel data element and return where its value comes from."""
-    frames = planned.frames
-    if frames[0].transfer_syntax in NATIVE:
-        length = sum(fact.frame_length for fact in frames)
-        bits = integer({BITS_ALLOCATED: planned.survey.values[BITS_ALLOCATED]}, BITS_ALLOCATED)
-        vr = "OB" if bits == 8 else "OW"
-        writer.write(element_head(PIXEL_DATA, vr, length + length % 2))
-        segments: list[Segment] = [("f", n, _pixels(fact).offset, fact.frame_length) for n, fact in enumerate(frames)]
-        return [*segments, ("b", "00")] if length % 2 else segments
-    # Encapsulated: the Basic Offset Table says where frames begin, as they may have several fragments (PS3.5 A.4).
-    offsets, position, segments = [], 0, []
-    for n, fact in enumerate(frames):
-        first, last = _pixels(fact).fragments[0], _pixels(fact).fragments[-1]  # type: ignore[index]
-        begin, end = first[0] - 8, last[0] + last[1]
-        offsets.append(position)
-        position += end - begin
-        segments.append(("f", n, begin, end - begin))
-    writer.write(element_head(PIXEL_DATA, "OB", 0xFFFFFFFF))
-    writer.write(item_head(4 * len(offsets)) + struct.pack(f"<{len(offsets)}I", *offsets))
-    return [*segments, ("b", SEQUENCE_STOP.hex())]
-
-
-def _pixels(fact: Facts) -> PixelData:
-    assert fact.pixels is not None
-    return fact.pixels

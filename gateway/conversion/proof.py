@@ -15,22 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway.conversion.facts import Facts
-from gateway.conversion.groups import REFERENCED_IMAGE, SOURCE_IMAGE
-from gateway.conversion.keys import keyed
-from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE, Target
-from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, LEFT_OUT
+from gateway.conversion.proof_elements import check_elements
+from gateway.conversion.proof_pixels import check_pixels
+from gateway.conversion.references import Target
 from gateway.conversion.unfold import unfold
 from gateway.errors import ConversionError, ObjectError
-from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text
+from gateway.objects.elements import DataSet, integer, items, tag_of, tag_text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
-from gateway.objects.part10 import PixelData, read_header
+from gateway.objects.part10 import read_header
 from gateway.objects.recipe import Recipe
 
 PER_FRAME = tag_of("PerFrameFunctionalGroupsSequence")
 SHARED = tag_of("SharedFunctionalGroupsSequence")
-
-# Identity is checked on its own; Contributing Equipment is on the list of what may change.
-_NOT_COMPARED = LEFT_OUT | {CONTRIBUTING_EQUIPMENT}
 
 
 def prove(
@@ -96,9 +92,9 @@ def _prove_stream(
     number = 0
     for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
         source = read_header(fact.path)
-        _check_elements(recipe, number, source.dataset, unfold(top, shared, item), back)
+        check_elements(recipe, number, source.dataset, unfold(top, shared, item), back)
         assert source.pixels is not None
-        _check_pixels(recipe, number, stream, fact, source.pixels)
+        check_pixels(recipe, number, stream.pieces, fact, source.pixels)
     if number != len(frames) or integer(top, "NumberOfFrames") != number:
         raise ConversionError(recipe.sop_instance, "has a wrong number of frames", found=number)
     stream.finish()
@@ -162,55 +158,3 @@ def _frame_items(header: mmap.mmap, position: int) -> Iterator[DataSet]:
             raise ConversionError("per-frame functional groups", "are broken", found=tag_text(group << 16 | number))
         yield parse_dataset(header, position, position + length, syntax)[0]
         position += length
-
-
-def _check_elements(
-    recipe: Recipe, number: int, source: DataSet, unfolded: DataSet, back: Mapping[tuple[str, int], str]
-) -> None:
-    """Find every element of the source among the unfolded ones."""
-    where = f"{recipe.sop_instance} frame {number}"
-    for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        if text(source, keyword) != text(unfolded, keyword):
-            raise ConversionError(where, f"{keyword} is not that of the source", found=text(unfolded, keyword))
-    found = dict(keyed(unfolded))
-    for key, element in keyed(source):
-        if key in _NOT_COMPARED or is_empty(element):
-            continue
-        other = found.get(key)
-        if key in (REFERENCED_IMAGE, SOURCE_IMAGE):
-            equal = other is not None and _same_references(element, other, back)
-        else:
-            equal = other is not None and same(element, other)
-        if not equal:
-            raise ConversionError(where, f"{tag_text(element.tag)} cannot be got back", found=other and other.value)
-
-
-def _same_references(source: Element, unfolded: Element, back: Mapping[tuple[str, int], str]) -> bool:
-    """Compare references: each has its original target, or what that has become; purposes may have been added."""
-    if not isinstance(source.value, tuple) or not isinstance(unfolded.value, tuple):
-        return same(source, unfolded)
-    if len(source.value) != len(unfolded.value):
-        return False
-    for one, other in zip(source.value, unfolded.value, strict=True):
-        original = back.get((text(other, REFERENCED_INSTANCE), integer(other, REFERENCED_FRAME) or 0))
-        rewritten = {REFERENCED_CLASS, REFERENCED_INSTANCE, REFERENCED_FRAME} if original else set()
-        if original is not None and original != text(one, REFERENCED_INSTANCE):
-            return False
-        for tag, element in one.items():
-            if tag not in rewritten and not is_empty(element) and (tag not in other or not same(element, other[tag])):
-                return False
-    return True
-
-
-def _check_pixels(recipe: Recipe, number: int, stream: _Stream, fact: Facts, pixels: PixelData) -> None:
-    """Compare the next frame of the stream with the pixel data of its source file, as a fresh reading finds them."""
-    if pixels.fragments:
-        begin, last = pixels.fragments[0][0] - 8, pixels.fragments[-1]
-        length = last[0] + last[1] - begin
-    else:
-        begin, length = pixels.offset, fact.frame_length
-    with open(fact.path, "rb", buffering=0) as file:
-        file.seek(begin)
-        for piece in stream.pieces(length):
-            if file.read(len(piece)) != piece:
-                raise ConversionError(f"{recipe.sop_instance} frame {number}", "has other pixels than its source")

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from gateway.conversion.build import Resolve, build
+from gateway.conversion.build import build
+from gateway.conversion.evidence import Resolve
 from gateway.conversion.facts import Facts, gather
 from gateway.conversion.identity import EDITION, Identity
-from gateway.conversion.plan import Frozen, Plan, Planned, Unplannable, make_plan
+from gateway.conversion.plan import make_plan
+from gateway.conversion.planned import Companion, Frozen, Plan, Planned, Unplannable
 from gateway.conversion.proof import prove
 from gateway.errors import GatewayError, ResourceError
 from gateway.objects.part10 import Header, read_header
@@ -73,6 +75,31 @@ class Converted:
         }
 
 
+@dataclass(frozen=True)
+class Made:
+    """A companion that was made and proved."""
+
+    recipe: Recipe
+    companion: Companion
+
+    def record(self) -> dict:
+        """Return what must outlive index and upgrade, as JSON."""
+        companion, recipe = self.companion, self.recipe
+        return {
+            "kind": companion.kind,
+            "sop_class": companion.sop_class,
+            "sop_instance": companion.sop_instance,
+            "study": companion.study,
+            "series": companion.series,
+            "views": list(companion.views),
+            "sources": [[fact.sop_instance, fact.digest] for fact in companion.sources],
+            "recipe": recipe.path.name,
+            "transfer_syntax": recipe.transfer_syntax,
+            "length": recipe.length,
+            "digest": recipe.digest,
+        }
+
+
 @dataclass
 class StudyConversion:
     """What became of the instances of a study.
@@ -80,7 +107,9 @@ class StudyConversion:
     Attributes
     ----------
     objects : list of Converted
-        New objects, each with a sealed recipe.
+        New multi-frame images, each with a sealed recipe.
+    companions : list of Made
+        Other new objects, likewise.
     kept : dict of str to str
         Reason by name for what stays as it is.
     twins : dict of str to str
@@ -92,6 +121,7 @@ class StudyConversion:
     """
 
     objects: list[Converted] = field(default_factory=list)
+    companions: list[Made] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     twins: dict[str, str] = field(default_factory=dict)
     spare: set[str] = field(default_factory=set)
@@ -103,6 +133,7 @@ class StudyConversion:
             "study": study,
             "edition": EDITION,
             "objects": [converted.record() for converted in self.objects],
+            "companions": [made.record() for made in self.companions],
             "kept": self.kept,
             "twins": self.twins,
             "withdrawn": list(self.withdrawn),
@@ -209,18 +240,46 @@ def convert_facts(
             try:
                 converted = _convert(planned, plan, recipe_path, identity, place_of)
             except Exception as error:  # whatever is wrong with one group, the study goes on
-                if isinstance(error, ResourceError) or getattr(error, "errno", None) in NO_ROOM:
-                    raise ResourceError(planned.sop_instance, "cannot be written", found=str(error)) from error
+                _raise_if_short(error, planned.sop_instance)
                 warning("convert.failed", series=planned.source_series, frames=len(planned.frames), reason=error)
                 failed.update((fact.name, f"its conversion failed: {error}") for fact in planned.frames)
                 break
             result.objects.append(converted)
             progress(len(planned.frames))
         else:
-            return result
+            if _make_companions(plan, recipe_path, result, failed):
+                return result
         for converted in result.objects:
             converted.recipe.path.unlink(missing_ok=True)
             progress(-len(converted.planned.frames))
+        for made in result.companions:
+            made.recipe.path.unlink(missing_ok=True)
+
+
+def _make_companions(
+    plan: Plan, recipe_path: Callable[[str], Path], result: StudyConversion, failed: dict[str, str]
+) -> bool:
+    """Make the companions of a plan; False if one failed, whose sources then are in `failed`."""
+    for companion in plan.companions:
+        fault("convert.companion")
+        path = recipe_path(companion.sop_instance)
+        try:
+            recipe = companion.build(path)
+            seal(recipe, companion.prove(recipe))
+        except Exception as error:  # whatever is wrong with one object, the study goes on
+            path.unlink(missing_ok=True)
+            _raise_if_short(error, companion.sop_instance)
+            warning("convert.failed", series=companion.series, kind=companion.kind, reason=error)
+            failed.update((fact.name, f"its conversion failed: {error}") for fact in companion.sources)
+            return False
+        result.companions.append(Made(recipe, companion))
+    return True
+
+
+def _raise_if_short(error: Exception, sop_instance: str) -> None:
+    """Raise if it is the box that is short of something."""
+    if isinstance(error, ResourceError) or getattr(error, "errno", None) in NO_ROOM:
+        raise ResourceError(sop_instance, "cannot be written", found=str(error)) from error
 
 
 def _refused(fact: Facts, reason: str) -> Facts:

@@ -18,11 +18,12 @@ from gateway.archive.files import sync_folder
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
 from gateway.archive.rows import DerivedRow, InstanceRow, Settlement
-from gateway.archive.views import ALL_VIEWS, View
+from gateway.archive.views import ALL_VIEWS, View, view_named
 from gateway.conversion.identity import Identity
-from gateway.conversion.plan import Frozen
+from gateway.conversion.planned import Frozen
 from gateway.conversion.study import (
     Converted,
+    Made,
     SourceFile,
     StudyConversion,
     convert_facts,
@@ -194,10 +195,12 @@ class Converter:
             LOGGER.error("%s of study %s", reason, job.study)
             result = StudyConversion(kept=dict.fromkeys(instances, reason))
         result.withdrawn = withdrawn
-        for folder in sorted({made.recipe.path.parent for made in result.objects}):
+        recipes = [made.recipe for made in result.objects] + [made.recipe for made in result.companions]
+        for folder in sorted({recipe.path.parent for recipe in recipes}):
             sync_folder(folder)
         fault("convert.before_record")
-        derived = [derived_row(job.study, made) for made in result.objects]
+        derived = [derived_row(job.study, converted) for converted in result.objects]
+        derived += [companion_row(made) for made in result.companions]
         settled = settlements(instances, result) | withdrawals(self.archive, job.study, withdrawn)
         self.archive.record_conversion(job.study, derived, settled, result.record(job.study))
         fault("convert.after_index")
@@ -286,6 +289,27 @@ def derived_row(study: str, made: Converted) -> DerivedRow:
         digest=recipe.digest,
         frames=[(fact.name, fact.sop_instance) for fact in made.planned.frames],
         attributes=top_level(recipe),
+    )
+
+
+def companion_row(made: Made) -> DerivedRow:
+    """Return what the index holds of a new object that is no multi-frame image."""
+    recipe, companion = made.recipe, made.companion
+    views = View(0)
+    for name in companion.views:
+        views |= view_named(name)
+    return DerivedRow(
+        sop_instance=recipe.sop_instance,
+        sop_class=recipe.sop_class,
+        study=companion.study,
+        series=companion.series,
+        name=recipe.path.stem,
+        transfer_syntax=recipe.transfer_syntax,
+        length=recipe.length,
+        digest=recipe.digest,
+        frames=[(fact.name, fact.sop_instance) for fact in companion.sources],
+        attributes=top_level(recipe),
+        views=views,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from gateway.archive.index import Archive
 from gateway.archive.rows import InstanceRow, Settlement
 from gateway.archive.views import NO_VIEW
-from gateway.conversion.plan import Frozen
+from gateway.conversion.planned import Frozen
 from gateway.observe import warning
 
 
