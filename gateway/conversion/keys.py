@@ -7,47 +7,52 @@ it is in, and its number in the block (PS3.5 7.8.1); a creator that reserves a b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
-from gateway.objects.elements import DataSet, Element, is_private
+from gateway.objects.elements import DataSet, Element
 
 Key = int | tuple[int, bytes, int, int]
+
+# Set in the tags of private elements: their group is odd.
+_PRIVATE = 0x10000
+
+_TAG = itemgetter(0)
 
 
 def keyed(ds: DataSet) -> Iterator[tuple[Key, Element]]:
     """Yield every element of `ds` with its key, private creators left out."""
-    blocks: dict[tuple[int, int], tuple[bytes, int]] | None = None
+    owners: dict[int, tuple[int, bytes, int]] | None = None
     for tag, element in ds.items():
-        if not is_private(tag):
+        if not tag & _PRIVATE:
             yield tag, element
             continue
-        if blocks is None:
-            blocks = _blocks(ds)
-            yield from _unused(ds, blocks)
-        group, number = tag >> 16, tag & 0xFFFF
-        if 0x10 <= number <= 0xFF:
+        if owners is None:
+            owners = _owners(ds)
+            yield from _unused(ds, owners)
+        if 0x10 <= tag & 0xFFFF <= 0xFF:
             continue
-        owner = blocks.get((group, number >> 8))
-        yield tag if owner is None else (group, *owner, number & 0xFF), element
+        owner = owners.get(tag >> 8)
+        yield tag if owner is None else (*owner, tag & 0xFF), element
 
 
-def _blocks(ds: DataSet) -> dict[tuple[int, int], tuple[bytes, int]]:
-    """Return creator and ordinal among the creator's blocks for every reserved (group, block)."""
-    found: dict[tuple[int, int], tuple[bytes, int]] = {}
+def _owners(ds: DataSet) -> dict[int, tuple[int, bytes, int]]:
+    """Return group, creator and ordinal among the creator's blocks by the upper three bytes of a block's tags."""
+    found: dict[int, tuple[int, bytes, int]] = {}
     seen: dict[tuple[int, bytes], int] = {}
-    for tag in sorted(tag for tag in ds if is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF):
+    for tag in sorted([tag for tag in ds if tag & _PRIVATE and 0x10 <= tag & 0xFFFF <= 0xFF]):
         value = ds[tag].value
-        creator = value.strip(b" \0") if isinstance(value, bytes) else b""
-        ordinal = seen.get((tag >> 16, creator), 0)
-        seen[tag >> 16, creator] = ordinal + 1
-        found[tag >> 16, tag & 0xFF] = (creator, ordinal)
+        group, creator = tag >> 16, value.strip(b" \0") if isinstance(value, bytes) else b""
+        ordinal = seen.get((group, creator), 0)
+        seen[group, creator] = ordinal + 1
+        found[group << 8 | tag & 0xFF] = (group, creator, ordinal)
     return found
 
 
-def _unused(ds: DataSet, blocks: dict[tuple[int, int], tuple[bytes, int]]) -> Iterator[tuple[Key, Element]]:
-    used = {(tag >> 16, tag >> 8 & 0xFF) for tag in ds if is_private(tag)}
-    for (group, block), owner in blocks.items():
-        if (group, block) not in used:
-            yield (group, *owner, -1), ds[group << 16 | block]
+def _unused(ds: DataSet, owners: dict[int, tuple[int, bytes, int]]) -> Iterator[tuple[Key, Element]]:
+    used = {tag >> 8 for tag in ds if tag & _PRIVATE}
+    for block, owner in owners.items():
+        if block not in used:
+            yield (*owner, -1), ds[block >> 8 << 16 | block & 0xFF]
 
 
 def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:
@@ -56,6 +61,8 @@ def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:
     A private block stays where it was unless another creator's block is there already.
     """
     pairs = list(elements)
+    if all(isinstance(key, int) for key, _ in pairs):
+        return {element.tag: element for element in sorted([element for _, element in pairs], key=_TAG)}
     wanted: dict[tuple[int, bytes, int], int] = {}
     for key, element in pairs:
         if isinstance(key, tuple):
@@ -83,4 +90,4 @@ def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:
     for owner, block in block_of.items():
         creator = owner[1] + b" " if len(owner[1]) % 2 else owner[1]
         placed_elements.append(Element(owner[0] << 16 | block, "LO", creator))
-    return {element.tag: element for element in sorted(placed_elements, key=lambda element: element.tag)}
+    return {element.tag: element for element in sorted(placed_elements, key=_TAG)}

@@ -48,6 +48,14 @@ DataSet = dict[int, Element]
 # VRs whose explicit encoding has two reserved bytes and a 32-bit length (PS3.5 table 7.1-1).
 LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 
+# All others (PS3.5 7.1.2).
+SHORT_VRS = frozenset(
+    (
+        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI",
+        "UL", "US",
+    )
+)  # fmt: skip
+
 # Size of the unit that byte order applies to (PS3.5 7.3), for binary VRs only.
 UNIT_SIZE = {
     "AT": 2, "OW": 2, "SS": 2, "US": 2,

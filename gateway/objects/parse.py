@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from gateway.errors import ObjectError
 from gateway.objects.elements import (
     LONG_VRS,
+    SHORT_VRS,
     UNIT_SIZE,
     DataSet,
     Element,
@@ -36,6 +37,12 @@ DEEPEST = 64
 
 _LONG_VR_CODES = {vr.encode() for vr in LONG_VRS}
 _VR_NAMES: dict[bytes, str] = {}
+
+# Most elements of most files are explicit VR little endian and hold a plain value: those VRs, read without detours.
+_PLAIN_SHORT = {vr.encode(): vr for vr in SHORT_VRS}
+_PLAIN_LONG = {vr.encode(): vr for vr in LONG_VRS if vr != "SQ"}
+_EXPLICIT_HEAD = struct.Struct("<HH2sH").unpack_from
+_LONG_LENGTH = struct.Struct("<I").unpack_from
 
 
 @dataclass
@@ -93,7 +100,12 @@ def _parse(
     """Fill `elements` up to `end`, an item end (consumed) or the pixel data (not consumed)."""
     if depth > DEEPEST:
         raise ObjectError("data set", "sequences are nested too deeply", found=depth, expected=f"at most {DEEPEST}")
+    explicit_little = not syntax.implicit and not syntax.big_endian
     while position < end:
+        if explicit_little:
+            position = _plain_elements(buffer, position, end, syntax, elements, depth)
+            if position >= end:
+                break
         if end - position < 8:
             raise ObjectError("data set", "is truncated", found=f"{end - position} bytes at {position}")
         group, number = syntax.tag(buffer, position)
@@ -119,6 +131,40 @@ def _parse(
         if tag in elements:
             syntax.irregular.append(f"{tag_text(tag)} appears twice")
         elements[tag] = Element(tag, vr, value)
+    return position
+
+
+def _plain_elements(
+    buffer: bytes | mmap.mmap, position: int, end: int, syntax: Syntax, elements: DataSet, depth: int
+) -> int:
+    """Read elements of explicit VR little endian as long as nothing is special about them; return where that ends.
+
+    Three quarters of the time of a conversion would go into reading headers without it.
+    """
+    make = tuple.__new__  # what Element._make does after counting to three
+    last = end - 12
+    while position <= last:
+        group, number, code, length = _EXPLICIT_HEAD(buffer, position)
+        if group >= 0x7FE0:  # pixel data, items and what else is not plain
+            return position
+        vr = _PLAIN_SHORT.get(code)
+        start = position + 8
+        if vr is None:
+            vr = _PLAIN_LONG.get(code)
+            if vr is None:
+                return position
+            length = _LONG_LENGTH(buffer, start)[0]
+            start += 4
+            if length > LONGEST_HELD:
+                return position
+        tag = group << 16 | number
+        if length & 1 or start + length > end or not number or tag in elements:
+            return position
+        position = start + length
+        value = buffer[start:position]
+        if tag == PIXEL_REPRESENTATION and not depth:
+            syntax.signed = value == SIGNED
+        elements[tag] = make(Element, (tag, vr, value))
     return position
 
 
