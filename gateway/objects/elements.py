@@ -51,8 +51,8 @@ LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN"
 # All others (PS3.5 7.1.2).
 SHORT_VRS = frozenset(
     (
-        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI",
-        "UL", "US",
+        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM",
+        "UI", "UL", "US",
     )
 )  # fmt: skip
 
