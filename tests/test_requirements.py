@@ -1,0 +1,46 @@
+"""Every line of the conversion is shown by at least one test, and every number in a test's name is one that exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from requirements import lines, numbers_of, page, shown
+
+# The chapters that conversion answers for; the others are listed and come with their services.
+ANSWERED = re.compile(r"[GEKO][0-9]")
+# Without a test so far; the list only gets shorter.
+WAITED_FOR = "G3 G15 G21 G24 G25 E1 E5 E6 E15 E24 E25 E26 E27 E28 E43 K3 O1 O2 O3"
+
+
+def test_no_line_of_the_conversion_is_without_a_test() -> None:
+    tests = shown()
+    empty = {line.number for line in lines() if ANSWERED.match(line.number) and not tests.get(line.number)}
+    assert empty - set(WAITED_FOR.split()) == set()
+    assert all(line.number in page() for line in lines())
+
+
+def test_every_number_in_the_name_of_a_test_exists() -> None:
+    assert sorted(shown().keys() - {line.number for line in lines()}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("test_E25_E43_overlays", ["E25", "E43"]),
+        ("test_K1_class", ["K1"]),
+        ("test_no_number", []),
+        ("test_the_E25_in_the_middle", []),
+    ],
+)
+def test_numbers_are_those_the_name_begins_with(name: str, numbers: list[str]) -> None:
+    assert numbers_of(name) == numbers
+
+
+def test_a_test_that_is_expected_to_fail_shows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "@pytest.mark.xfail(strict=True, reason='x')\ndef test_G1_not_yet(): ...\n"
+        "class TestAll:\n    def test_G2_G4_here(self): ...\n"
+    )
+    assert shown(tmp_path) == {"G2": ["test_it.py::test_G2_G4_here"], "G4": ["test_it.py::test_G2_G4_here"]}
