@@ -8,7 +8,6 @@ lengths, character sets and private blocks, signatures, concatenations.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from gateway.conversion.proof_pixels import check_pixels
 from gateway.conversion.references import Target
 from gateway.conversion.unfold import unfold
 from gateway.errors import ConversionError, ObjectError
+from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, integer, items, tag_of, tag_text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.part10 import read_header
@@ -78,7 +78,13 @@ def _prove_stream(
     targets: Mapping[str, Target],
     locate: Callable[[str], Path],
 ) -> str:
-    stream = _Stream(recipe, locate)
+    with Digest() as digest:
+        return _prove_frames(recipe, header, _Stream(recipe, locate, digest), frames, targets)
+
+
+def _prove_frames(
+    recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Sequence[Facts], targets: Mapping[str, Target]
+) -> str:
     position = 0
     for piece in stream.pieces(recipe.header_length):
         # What is parsed below are the bytes of the stream, though they are not held as a whole.
@@ -104,10 +110,10 @@ def _prove_stream(
 class _Stream:
     """The bytes of a recipe in order, digested as they pass."""
 
-    def __init__(self, recipe: Recipe, locate: Callable[[str], Path]) -> None:
+    def __init__(self, recipe: Recipe, locate: Callable[[str], Path], digest: Digest) -> None:
         source = recipe.source(locate)
         self.length = source.length
-        self.digest = hashlib.blake2b(digest_size=16)
+        self.digest = digest
         self._chunks = iter(source.chunks())
         self._left = b""
 
