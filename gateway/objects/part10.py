@@ -7,6 +7,7 @@ import mmap
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -190,9 +191,18 @@ def _read_meta(buffer: mmap.mmap, size: int) -> tuple[DataSet, int]:
 
 def _inflate(buffer: mmap.mmap, offset: int) -> tuple[bytes, int]:
     """Return the head of an inflated data set and the length of the whole."""
-    engine = zlib.decompressobj(-zlib.MAX_WBITS)
     head = io.BytesIO()
     length = 0
+    for piece in _inflated_pieces(buffer, offset):
+        length += len(piece)
+        if head.tell() < _INFLATED_HEAD:
+            head.write(piece)
+    return head.getvalue(), length
+
+
+def _inflated_pieces(buffer: mmap.mmap, offset: int) -> Iterator[bytes]:
+    """Yield what the deflated bytes from `offset` on stand for, in pieces of at most 1 MiB."""
+    engine = zlib.decompressobj(-zlib.MAX_WBITS)
     pending = b""
     try:
         while not engine.eof:
@@ -201,14 +211,37 @@ def _inflate(buffer: mmap.mmap, offset: int) -> tuple[bytes, int]:
                 offset += len(chunk)
             if not chunk:
                 raise ObjectError("deflated data set", "is truncated")
-            piece = engine.decompress(chunk, 1 << 20)
+            yield engine.decompress(chunk, 1 << 20)
             pending = engine.unconsumed_tail
-            length += len(piece)
-            if head.tell() < _INFLATED_HEAD:
-                head.write(piece)
     except zlib.error as error:
         raise ObjectError("deflated data set", str(error)) from None
-    return head.getvalue(), length
+
+
+def inflated(path: Path, offset: int, length: int) -> bytes:
+    """Return a part of the inflated data set of a file in Deflated Explicit VR Little Endian.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset, length : int
+        Which bytes of the inflated data set.
+
+    Raises
+    ------
+    ObjectError
+        If the data set is not so long.
+    """
+    found = bytearray()
+    position = 0
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        start = _read_meta(buffer, len(buffer))[1]
+        for piece in _inflated_pieces(buffer, start):
+            found += piece[max(offset - position, 0) : max(offset + length - position, 0)]
+            position += len(piece)
+            if len(found) == length:
+                return bytes(found)
+    raise ObjectError(path.name, "has a shorter data set", found=position, expected=f"{offset + length} bytes")
 
 
 def _syntax(data: bytes | mmap.mmap, start: int, declared: str) -> Syntax:

@@ -3,13 +3,16 @@
 A recipe file holds the encoded header (everything up to the first pixel), then a JSON map, then the length of the map
 and a mark. The map lists segments in the order of the data set's bytes:
 
-=====================  ==================================================================================
-``["h", start, stop]``  bytes of the recipe file itself
-``["b", hex]``          these bytes
-``["f", n, off, len]``  bytes of the n-th source file
-=====================  ==================================================================================
+==============================  ===================================================================================
+``["h", start, stop]``          bytes of the recipe file itself
+``["b", hex]``                  these bytes
+``["f", n, off, len]``          bytes of the n-th source file
+``["t", n, off, len, steps]``   bytes of the n-th source file after the transforms ``[[name, *parameters], ...]``
+``["z", n, off, len, steps]``   the same of what the deflated data set of the n-th source file inflates to
+==============================  ===================================================================================
 
-Sources are named, not located: who opens a recipe says where a name lives.
+Sources are named, not located: who opens a recipe says where a name lives. Transforms are those of
+`gateway.objects.transforms`; they see one frame at a time, which is held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -22,14 +25,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.errors import ObjectError
+from gateway.objects.part10 import inflated
 from gateway.objects.stream import CHUNK, ByteSource, read_range
+from gateway.objects.transforms import checked, transformed, transformed_length
 
 _MARK = b"recipe\0\1"
 _TAIL = struct.Struct("<Q8s")
 
-Segment = tuple  # ("h", start, stop) | ("b", hex) | ("f", source, offset, length)
+# ("h", start, stop) | ("b", hex) | ("f", source, offset, length) | ("t" or "z", source, offset, length, steps)
+Segment = tuple
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -85,9 +94,9 @@ class Recipe:
             try:
                 content = json.loads(file.read(length))
                 content["sources"] = tuple(content["sources"])
-                content["segments"] = tuple(tuple(segment) for segment in content["segments"])
+                content["segments"] = tuple(map(_segment, content["segments"]))
                 return cls(path=path, **content)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, LookupError, TypeError) as error:
                 raise ObjectError(path.name, f"is a broken recipe: {error}", remedy="convert the study again") from None
 
     def source(self, locate: Callable[[str], Path]) -> RecipeSource:
@@ -157,12 +166,33 @@ def seal(recipe: Recipe, digest: str) -> None:
         os.fsync(file.fileno())
 
 
+def _segment(found: list) -> Segment:
+    """Return a segment as it was before it was written as JSON."""
+    return (*found[:4], checked(found[4])) if found[0] in ("t", "z") else tuple(found)
+
+
 def segment_length(segment: Segment) -> int:
     """Return the number of bytes a segment stands for."""
     kind = segment[0]
     if kind == "h":
         return segment[2] - segment[1]
-    return len(segment[1]) // 2 if kind == "b" else segment[3]
+    if kind == "b":
+        return len(segment[1]) // 2
+    return segment[3] if kind == "f" else transformed_length(segment[3], segment[4])
+
+
+def frame_bytes(path: Path, offset: int, length: int, *, deflated: bool = False) -> bytes:
+    """Return a part of a file, or of what its deflated data set inflates to.
+
+    Raises
+    ------
+    OSError
+        If the file has become shorter.
+    """
+    if deflated:
+        return inflated(path, offset, length)
+    with open(path, "rb", buffering=0) as file:
+        return b"".join(read_range(file, offset, length, length, str(path)))
 
 
 class RecipeSource:
@@ -180,19 +210,34 @@ class RecipeSource:
             if kind == "b":
                 yield bytes.fromhex(segment[1])
                 continue
+            if kind in ("t", "z"):
+                data = self._transformed(segment)
+                for start in range(0, len(data), size):
+                    yield data[start : start + size]
+                continue
             offset = segment[1] if kind == "h" else segment[2]
             with self._open(segment) as file:
                 yield from read_range(file, offset, segment_length(segment), size, str(file.name))
 
+    def _transformed(self, segment: Segment) -> bytes:
+        kind, number, offset, length, steps = segment
+        return transformed(
+            self._at(number, lambda path: frame_bytes(path, offset, length, deflated=kind == "z")), steps
+        )
+
     def _open(self, segment: Segment) -> FileIO:
-        """Open the file of a segment; a source may be moved between being located and being opened, but only once."""
+        """Open the file of a segment."""
         if segment[0] == "h":
             return open(self.recipe.path, "rb", buffering=0)
-        name = self.recipe.sources[segment[1]]
+        return self._at(segment[1], lambda path: open(path, "rb", buffering=0))
+
+    def _at(self, number: int, use: Callable[[Path], Found]) -> Found:
+        """Use the file of a source, which may be moved between being located and being opened, but only once."""
+        name = self.recipe.sources[number]
         try:
-            return open(self._locate(name), "rb", buffering=0)
+            return use(self._locate(name))
         except FileNotFoundError:
-            return open(self._locate(name), "rb", buffering=0)
+            return use(self._locate(name))
 
 
 def digest_of(source: ByteSource) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from gateway.errors import ObjectError
 from gateway.objects.elements import LONG_VRS, DataSet, Element, is_empty, make, same, text
 from gateway.objects.encode import encode
 from gateway.objects.parse import Syntax, parse_dataset
-from gateway.objects.part10 import file_meta, read_header
+from gateway.objects.part10 import DEFLATED, file_meta, inflated, read_header
 from gateway.objects.recipe import Recipe, RecipeWriter, digest_of, seal
 from gateway.objects.reencode import can_reencode, reencode
 from gateway.objects.stream import BytesSource, FileSource
@@ -169,6 +170,38 @@ def test_a_sealed_recipe_is_loaded_as_it_was(tmp_path: Path) -> None:
     assert digest_of(source) == loaded.digest
     seal(recipe, "again")
     assert Recipe.load(recipe.path).digest == "again"
+
+
+def test_transformed_and_deflated_sources_are_read_as_the_recipe_says(tmp_path: Path) -> None:
+    meta = file_meta("1.2", "1.3", DEFLATED)
+    content = bytes(range(256)) * 20000
+    engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    (tmp_path / "deflated").write_bytes(meta + engine.compress(content) + engine.flush())
+    (tmp_path / "plain").write_bytes(b"??\x12\x34\xff\xff")
+    where = {name: tmp_path / name for name in ("plain", "deflated")}
+    writer = RecipeWriter(tmp_path / "it.recipe")
+    writer.write(b"HEAD")
+    recipe = writer.finish(
+        sop_class="1.2",
+        sop_instance="1.3",
+        transfer_syntax="1.4",
+        sources=["plain", "deflated"],
+        segments=[
+            ("t", 0, 2, 4, (("swap", 2), ("mask", 16, 12))),
+            ("z", 1, 3_000_001, 3, (("widen",),)),
+            ("z", 1, len(content) - 300_000, 300_000, ()),
+        ],
+    )
+    wanted = b"HEAD\x34\x02\xff\x0f" + bytes((0xC1, 0, 0xC2, 0, 0xC3, 0)) + content[-300_000:]
+    seal(recipe, "digest")
+    loaded = Recipe.load(recipe.path)
+    assert loaded == recipe
+    assert loaded.length == len(wanted)
+    for size in (1, 1 << 18):
+        assert b"".join(loaded.source(where.__getitem__).chunks(size)) == wanted
+    for offset in (len(content) - 2, len(content) + 1):
+        with pytest.raises(ObjectError, match="shorter data set"):
+            inflated(where["deflated"], offset, 3)
 
 
 def test_an_incomplete_recipe_is_refused(tmp_path: Path) -> None:
