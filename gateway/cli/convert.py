@@ -22,7 +22,7 @@ from gateway.objects.stream import FileSource
 from gateway.objects.uids import valid_uid
 
 if TYPE_CHECKING:
-    from gateway.conversion.classic import Origins
+    from gateway.conversion.classic import ClassicImage
     from gateway.conversion.facts import Facts
     from gateway.conversion.planned import Planned
     from gateway.conversion.study import Converted
@@ -109,7 +109,7 @@ def command(
             if target == "enhanced":
                 _to_enhanced(files, None if plan_only else output, Path(scratch), report, explain=explain)
             else:
-                _to_classic(files, None if plan_only else output, report)
+                _to_classic(files, None if plan_only else output, Path(scratch), report)
     print_json(report.as_json()) if as_json else _print(report, output)
     if report.failed:
         raise click.exceptions.Exit(1)
@@ -214,47 +214,49 @@ def _take_object(converted: Converted, output: Path | None, report: Report, *, e
         _write(target, itertools.chain([head], recipe.source(lambda name: by_name[name].path).chunks()), report)
 
 
-def _to_classic(facts: list[Facts], output: Path | None, report: Report) -> None:
-    """Turn the legacy converted objects of one study back, or leave them out where their sources are at hand."""
-    from gateway.conversion.classic import origins_of
-    from gateway.errors import GatewayError
-    from gateway.objects.part10 import read_header
-    from gateway.standard.sop_classes import ENHANCED_CLASSES, LEGACY_MODALITIES
+def _to_classic(facts: list[Facts], output: Path | None, scratch: Path, report: Report) -> None:
+    """Turn the enhanced objects of one study back, or leave them out where their sources are at hand."""
+    from gateway.conversion.classic import plan_classic
+    from gateway.conversion.identity import Identity
+    from gateway.standard.sop_classes import ENHANCED_CLASSES
 
-    origins = origins_of(read_header(fact.path) for fact in facts if fact.sop_class in LEGACY_MODALITIES)
-    held = {fact.sop_instance for fact in facts}
+    plan = plan_classic(facts, Identity())
+    images = itertools.groupby(plan.images, key=lambda image: image.sources[0])
+    turned = {fact.name for fact, group in images if _turn_back(fact, list(group), output, scratch, report)}
     for fact in facts:
         outcome = report.series[fact.series]
-        if fact.conversion_sources and held.issuperset(fact.conversion_sources):
-            outcome.kept["left out: the classic images it was made of are at hand"] += 1
-        elif fact.sop_class in LEGACY_MODALITIES:
-            try:
-                _turn_back(fact, origins, output, report)
-            except GatewayError as error:
-                report.failed.append(str(error))
-        else:
-            true_enhanced = fact.sop_class in ENHANCED_CLASSES
-            outcome.kept["true enhanced, not turned back yet" if true_enhanced else "classic already"] += 1
+        if fact.name in plan.held:
+            outcome.kept[f"left out: {plan.held[fact.name]}"] += 1
+        elif fact.name not in turned:
+            unchanged = "stays enhanced" if fact.sop_class in ENHANCED_CLASSES else "classic already"
+            outcome.kept[plan.kept.get(fact.name, unchanged)] += 1
             if output is not None:
                 _copy(fact, output, report)
 
 
-def _turn_back(fact: Facts, origins: Origins, output: Path | None, report: Report) -> None:
-    """Write the classic images of one legacy converted object."""
-    from gateway.conversion.classic import classic_images
-    from gateway.conversion.identity import Identity
-    from gateway.objects.part10 import file_meta, read_header
+def _turn_back(fact: Facts, images: list[ClassicImage], output: Path | None, scratch: Path, report: Report) -> bool:
+    """Write the classic images of one enhanced object, all of them or, if one cannot be proved, none."""
+    from gateway.errors import GatewayError
+    from gateway.objects.part10 import file_meta
+    from gateway.objects.recipe import seal
 
-    frames = 0
-    for image in classic_images(read_header(fact.path), Identity(), origins):
-        frames += 1
-        if output is not None:
-            sop_class, instance = text(image.dataset, "SOPClassUID"), text(image.dataset, "SOPInstanceUID")
-            target = _place(output, fact.study, text(image.dataset, "SeriesInstanceUID"), instance, fact.digest, report)
-            head = file_meta(sop_class, instance, image.transfer_syntax)
-            _write(target, itertools.chain([head], image.chunks()), report)
-    row = {"sop_class": "classic images", "sop_instance": fact.sop_instance, "frames": frames}
+    recipes = []
+    try:
+        for image in images:
+            recipes.append(image.build(scratch / f"{image.sop_instance}.recipe"))
+            seal(recipes[-1], image.prove(recipes[-1]))
+    except GatewayError as error:
+        report.failed.append(str(error))
+        return False
+    for image, recipe in zip(images, recipes, strict=True) if output is not None else ():
+        target = _place(output or Path(), fact.study, image.series, image.sop_instance, recipe.digest, report)
+        head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
+        _write(target, itertools.chain([head], recipe.source(lambda name: fact.path).chunks()), report)
+        recipe.path.unlink()
+    row = {"sop_class": images[0].sop_class, "sop_instance": fact.sop_instance, "frames": len(images)}
+    row["proof"] = "every frame and element recovered"
     report.series[fact.series].objects.append(row)
+    return True
 
 
 def _copy(fact: Facts, output: Path, report: Report) -> None:

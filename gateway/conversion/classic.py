@@ -1,124 +1,177 @@
-"""A legacy converted object back to classic images (PS3.4 C.3.5): headers unfolded, pixels passed on."""
+"""Enhanced to classic: each frame of an enhanced object as a classic image of its own (PS3.4 C.3.5, lines K).
+
+An object that names the classic image behind every frame gives these images back, under their own UIDs. Any other one
+is taken for what it is: its frames become new images in a new series, if their class's mandatory attributes are known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from gateway.conversion.facts import NATIVE
-from gateway.conversion.frames import frame_ranges
+from gateway.conversion.classic_names import Whole, complete, fill
+from gateway.conversion.classic_pixels import pixel_plan
+from gateway.conversion.classic_proof import prove_image
+from gateway.conversion.facts import ALREADY_ENHANCED, Facts
 from gateway.conversion.identity import EDITION, Identity
+from gateway.conversion.multiframe import MultiFrame
+from gateway.conversion.planned import Companion
 from gateway.conversion.references import (
     IMAGE_REFERENCES,
     REFERENCED_CLASS,
     REFERENCED_FRAME,
     REFERENCED_INSTANCE,
+    referenced,
 )
-from gateway.conversion.unfold import classic_instance, unfold
-from gateway.errors import ConversionError
-from gateway.objects.elements import DataSet, integer, items, make, tag_of, text
-from gateway.objects.encode import SEQUENCE_STOP, element_head, encode, item_head
-from gateway.objects.part10 import EXPLICIT_LITTLE, Header
-from gateway.objects.stream import CHUNK, FileSource
-from gateway.objects.uids import derived_uid
-from gateway.standard.sop_classes import LEGACY_MODALITIES
+from gateway.conversion.top_level import FRAME_OF_REFERENCE, own_frame_of_reference
+from gateway.conversion.unfold import appended_equipment, flatten, unfold
+from gateway.errors import ConversionError, GatewayError
+from gateway.objects.elements import (
+    DataSet,
+    dataset,
+    integer,
+    is_empty,
+    items,
+    make,
+    sequence,
+    tag_of,
+    text,
+)
+from gateway.objects.encode import encode
+from gateway.objects.recipe import Recipe, RecipeWriter
+from gateway.objects.uids import derived_uid, valid_uid
+from gateway.standard.sop_classes import CLASSIC_MODALITIES, CONVERSIONS, ENHANCED_CLASSES
 
 PIXEL_DATA = tag_of("PixelData")
 
-# (SOP Instance UID of an enhanced object, frame number) -> (class, instance) of the classic image it came from.
+_MODALITIES = {sop_class: modality for modality, row in CONVERSIONS.items() for sop_class in (row.enhanced, row.legacy)}
+
+# (SOP Instance UID of an enhanced object, frame number) -> (class, instance) of the classic image it becomes.
 Origins = Mapping[tuple[str, int], tuple[str, str]]
 
 
-@dataclass
-class ClassicImage:
-    """A classic image made from one frame, as a `ByteSource` of its data set.
-
-    Attributes
-    ----------
-    dataset : DataSet
-        Its header.
-    transfer_syntax : str
-        Its transfer syntax.
-    """
-
-    dataset: DataSet
-    transfer_syntax: str
-    _head: bytes
-    _pixels: FileSource
-    _tail: bytes
-
-    @property
-    def length(self) -> int:
-        """Number of bytes."""
-        return len(self._head) + self._pixels.length + len(self._tail)
-
-    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
-        """Yield the bytes in pieces."""
-        yield self._head
-        yield from self._pixels.chunks(size)
-        yield self._tail
-
-
-def conversion_sources(header: Header) -> list[tuple[str, str]]:
-    """Return class and instance of the source of every frame, empty if a frame names none."""
-    found = []
-    for frame in items(header.dataset, "PerFrameFunctionalGroupsSequence"):
-        for item in items(frame, "ConversionSourceAttributesSequence"):
-            found.append((text(item, REFERENCED_CLASS), text(item, REFERENCED_INSTANCE)))
-    return found if len(found) == (integer(header.dataset, "NumberOfFrames") or 0) else []
-
-
-def origins_of(headers: Iterable[Header]) -> dict[tuple[str, int], tuple[str, str]]:
-    """Return where the frames of enhanced objects came from, for turning references back."""
-    return {
-        (header.sop_instance, number): source
-        for header in headers
-        for number, source in enumerate(conversion_sources(header), 1)
-    }
-
-
-def classic_images(header: Header, identity: Identity, origins: Origins) -> Iterator[ClassicImage]:
-    """Yield the classic images of a legacy converted object.
+class Enhanced:
+    """An enhanced object about to be turned back.
 
     Parameters
     ----------
-    header : Header
-        Header of the object's file.
+    fact : Facts
+        The object.
     identity : Identity
         Settings for Contributing Equipment and new UIDs.
-    origins : mapping
-        Result of `origins_of` for all objects that are turned back together.
+
+    Attributes
+    ----------
+    restored : bool
+        Whether every frame names the classic image it was made of.
+    first : int
+        Instance Number of the image of the first frame, where the frames have none of their own.
 
     Raises
     ------
     ConversionError
-        If the object is no legacy converted one or lacks groups for a frame.
+        If it cannot be turned back.
     """
-    top = header.dataset
-    if header.sop_class not in LEGACY_MODALITIES:
-        raise ConversionError(header.path.name, "is no legacy converted enhanced image", found=header.sop_class)
-    ranges = frame_ranges(header)
-    per_frame = items(top, "PerFrameFunctionalGroupsSequence")
-    shared = (items(top, "SharedFunctionalGroupsSequence") or ({},))[0]
-    if len(per_frame) != len(ranges):
-        raise ConversionError(header.path.name, "has not one group item a frame", found=len(per_frame))
-    for number, (frame, (offset, length)) in enumerate(zip(per_frame, ranges, strict=True), 1):
-        ds = classic_instance(top, unfold(top, shared, frame), number, identity)
-        _fill_identity(ds, header, number, identity)
+
+    def __init__(self, fact: Facts, identity: Identity) -> None:
+        self.fact = fact
+        self.identity = identity
+        if fact.sop_class not in _MODALITIES:
+            raise ConversionError(fact.name, "its class has no classic one (PS3.4 table C.3.5-1)")
+        self.modality = _MODALITIES[fact.sop_class]
+        self.frames = MultiFrame(fact.path)
+        self.pixels = pixel_plan(self.frames)
+        self.first = 1
+        self.origins: Origins = {}
+        self.restored = all(_source_of(frame) is not None for frame in self.frames.frames())
+        self._positions, self._times = (1, 1) if self.restored else self._extent()
+
+    def _extent(self) -> tuple[int, int]:
+        """Return how many positions and temporal positions the frames have."""
+        places: set[str] = set()
+        times: set[int | None] = set()
+        for frame in self.frames.frames():
+            plane = (items(frame, "PlanePositionSequence") or items(self.frames.shared, "PlanePositionSequence"))[:1]
+            places.update(text(item, "ImagePositionPatient") for item in plane)
+            times.update(integer(item, "TemporalPositionIndex", 1) for item in items(frame, "FrameContentSequence"))
+        return max(len(places), 1), max(len(times), 1)
+
+    def unfolded(self, number: int) -> DataSet:
+        """Return what the object says about a frame, as a classic image says it.
+
+        Raises
+        ------
+        ConversionError
+            If a mandatory attribute of the classic class is not known, and the object is not made of such images.
+        """
+        frames = self.frames
+        arguments = frames.top, frames.shared, frames.frame(number)
+        ds = unfold(*arguments) if self.restored else flatten(*arguments)
+        if not self.restored:
+            fill(ds, self.modality, Whole(number, self._positions, self._times))
+            if is_empty(ds.get(FRAME_OF_REFERENCE)):
+                # Type 1, and lost in de-identified objects: as in the other direction, no relation is claimed.
+                ds[FRAME_OF_REFERENCE] = make("FrameOfReferenceUID", own_frame_of_reference(self.fact.series))
+            if is_empty(ds.get(tag_of("SOPClassUID"))):
+                ds[tag_of("SOPClassUID")] = make("SOPClassUID", CONVERSIONS[self.modality].classic)
+        if not self.restored or is_empty(ds.get(tag_of("InstanceNumber"))):
+            ds[tag_of("InstanceNumber")] = make("InstanceNumber", self.first + number - 1)
+        wanting = complete(ds, self.modality)
+        if wanting and not self.restored:
+            raise ConversionError(self.fact.name, f"frame {number}: a classic image needs {'; '.join(wanting)}")
+        return ds
+
+    def identity_of(self, number: int, ds: DataSet) -> tuple[str, str]:
+        """Return SOP Instance and Series Instance UID of the image of a frame (K7).
+
+        Parameters
+        ----------
+        number : int
+            Number of the frame.
+        ds : DataSet
+            Result of `unfolded`.
+        """
+        parts = ("classic", str(EDITION), *self.identity.parts)
+        instance, series = text(ds, "SOPInstanceUID"), text(ds, "SeriesInstanceUID")
+        if not self.restored or not valid_uid(instance):
+            content = (self.fact.sop_instance, self.fact.digest, str(number), text(ds, "InstanceNumber"))
+            targets = sorted({f"{uid} {self.origins.get((uid, 1))}" for uid, _ in referenced(ds)})
+            instance = derived_uid("object", *parts, *content, *targets)
+        if not self.restored or not valid_uid(series):
+            series = derived_uid("series", *parts, self.fact.series)
+        return instance, series
+
+    def header(self, number: int, sop_instance: str, series: str) -> DataSet:
+        """Return the classic image's header but for the pixel data."""
+        ds = self.unfolded(number)
+        source = dataset(
+            make("ReferencedSOPClassUID", self.fact.sop_class),
+            make("ReferencedSOPInstanceUID", self.fact.sop_instance),
+            make("ReferencedFrameNumber", number),
+        )
+        ds |= dataset(
+            make("SOPClassUID", CONVERSIONS[self.modality].classic),
+            make("SOPInstanceUID", sop_instance),
+            make("SeriesInstanceUID", series),
+            make("QueryRetrieveView", "CLASSIC"),
+            appended_equipment(self.frames.top, ds, self.identity.equipment("classic")),
+            sequence("ConversionSourceAttributesSequence", source),
+        )
         for tag in IMAGE_REFERENCES:
             if tag in ds:
-                ds[tag] = ds[tag]._replace(value=tuple(_turned_back(item, origins) for item in items(ds, tag)))
-        yield _image(ds, header, offset, length)
+                ds[tag] = ds[tag]._replace(value=tuple(_turned_back(item, self.origins) for item in items(ds, tag)))
+        return dict(sorted(ds.items()))
 
 
-def _fill_identity(ds: DataSet, header: Header, number: int, identity: Identity) -> None:
-    """Give new UIDs where the object does not know those of its sources."""
-    if not text(ds, "SOPInstanceUID"):
-        uid = derived_uid("object", "classic", str(EDITION), *identity.parts, header.sop_instance, str(number))
-        ds[tag_of("SOPInstanceUID")] = make("SOPInstanceUID", uid)
-    if not text(ds, "SeriesInstanceUID"):
-        uid = derived_uid("series", "classic", str(EDITION), *identity.parts, header.series)
-        ds[tag_of("SeriesInstanceUID")] = make("SeriesInstanceUID", uid)
+def _source_of(frame: DataSet) -> tuple[str, str] | None:
+    """Return class and instance of the classic image that a frame says it was made of."""
+    found = items(frame, "ConversionSourceAttributesSequence")
+    if len(found) != 1:
+        return None
+    sop_class, instance = text(found[0], REFERENCED_CLASS), text(found[0], REFERENCED_INSTANCE)
+    return (sop_class, instance) if sop_class in CLASSIC_MODALITIES and valid_uid(instance) else None
 
 
 def _turned_back(item: DataSet, origins: Origins) -> DataSet:
@@ -128,16 +181,170 @@ def _turned_back(item: DataSet, origins: Origins) -> DataSet:
     changed = {tag: element for tag, element in item.items() if tag != REFERENCED_FRAME}
     changed[REFERENCED_CLASS] = make("ReferencedSOPClassUID", source[0])
     changed[REFERENCED_INSTANCE] = make("ReferencedSOPInstanceUID", source[1])
-    return changed
+    return dict(sorted(changed.items()))
 
 
-def _image(ds: DataSet, header: Header, offset: int, length: int) -> ClassicImage:
-    before = encode({tag: element for tag, element in ds.items() if tag < PIXEL_DATA})
-    after = encode({tag: element for tag, element in ds.items() if tag > PIXEL_DATA})
-    pixels = FileSource(header.path, offset, length)
-    if header.transfer_syntax in NATIVE:
-        vr = "OB" if integer(ds, "BitsAllocated") == 8 else "OW"
-        head = before + element_head(PIXEL_DATA, vr, length + length % 2)
-        return ClassicImage(ds, EXPLICIT_LITTLE, head, pixels, b"\0" * (length % 2) + after)
-    head = before + element_head(PIXEL_DATA, "OB", 0xFFFFFFFF) + item_head(0)
-    return ClassicImage(ds, header.transfer_syntax, head, pixels, SEQUENCE_STOP + after)
+@dataclass
+class ClassicImage(Companion):
+    """The classic image of one frame.
+
+    Attributes
+    ----------
+    enhanced : Enhanced
+        The object the frame is in, the same for all its frames.
+    number : int
+        Number of the frame.
+    """
+
+    enhanced: Enhanced
+    number: int
+    sop_class: str
+    sop_instance: str
+    study: str
+    series: str
+    sources: list[Facts]
+    kind: str = "classic image"
+    views: tuple[str, ...] = ("classic",)
+
+    def build(self, path: Path) -> Recipe:
+        """Write the recipe, without a map yet."""
+        ds = self.enhanced.header(self.number, self.sop_instance, self.series)
+        writer = RecipeWriter(path)
+        try:
+            writer.write(encode({tag: element for tag, element in ds.items() if tag < PIXEL_DATA}))
+            after = encode({tag: element for tag, element in ds.items() if tag > PIXEL_DATA})
+            segments = self.enhanced.pixels.segments(self.number, writer, after)
+        except BaseException:
+            writer.discard()
+            raise
+        return writer.finish(
+            sop_class=self.sop_class,
+            sop_instance=self.sop_instance,
+            transfer_syntax=self.enhanced.pixels.transfer_syntax,
+            sources=[self.enhanced.fact.name],
+            segments=segments,
+        )
+
+    def prove(self, recipe: Recipe) -> str:
+        """Check that everything the object says of the frame is in the image; return the digest of the stream."""
+        enhanced = self.enhanced
+        return prove_image(recipe, enhanced.frames, self.number, restored=enhanced.restored, origins=enhanced.origins)
+
+
+@dataclass
+class ClassicPlan:
+    """What becomes of the enhanced objects among a set of instances.
+
+    Attributes
+    ----------
+    images : list of ClassicImage
+        Images to be made, object after object and frame after frame.
+    kept : dict of str to str
+        Reason by name of every enhanced object that stays as it is.
+    held : dict of str to str
+        Reason by name of every enhanced object whose classic images are all held.
+    origins : dict
+        What each frame becomes; frames whose images are held included.
+    """
+
+    images: list[ClassicImage] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    origins: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+
+
+def plan_classic(
+    facts: Sequence[Facts],
+    identity: Identity,
+    *,
+    held: Callable[[str], bool] = lambda uid: False,
+    last_numbers: Mapping[str, int] | None = None,
+) -> ClassicPlan:
+    """Decide what becomes of the enhanced objects of one study.
+
+    Parameters
+    ----------
+    facts : sequence of Facts
+        The instances of the study that are looked at.
+    identity : Identity
+        Settings for Contributing Equipment and new UIDs.
+    held : callable
+        Whether an instance that is not among `facts` is held.
+    last_numbers : mapping of str to int, optional
+        Highest Instance Number that images of earlier objects have, by the Series Instance UID of these objects.
+    """
+    plan = ClassicPlan()
+    here = {fact.sop_instance for fact in facts}
+    copies: dict[str, int] = defaultdict(int)
+    for fact in facts:
+        copies[fact.sop_instance] += 1
+    candidates = []
+    for fact in sorted(facts, key=lambda fact: (fact.series, fact.instance_number, fact.sop_instance, fact.digest)):
+        if fact.sop_class not in ENHANCED_CLASSES or fact.reason != ALREADY_ENHANCED:
+            continue
+        if fact.conversion_sources and all(uid in here or held(uid) for uid in fact.conversion_sources):
+            plan.held[fact.name] = "the classic images it was made of are at hand"
+            origins = zip(fact.conversion_sources, range(1, len(fact.conversion_sources) + 1), strict=True)
+            plan.origins.update(
+                ((fact.sop_instance, number), (CONVERSIONS[_MODALITIES[fact.sop_class]].classic, uid))
+                for uid, number in origins
+                if fact.sop_class in _MODALITIES
+            )
+        elif copies[fact.sop_instance] > 1:
+            plan.kept[fact.name] = "another file has the same SOP Instance UID"
+        else:
+            candidates.append(fact)
+    objects = list(_usable(candidates, identity, plan))
+    _number(objects, last_numbers or {})
+    for enhanced in objects:
+        enhanced.origins = plan.origins
+    _images(objects, plan, lambda uid: uid in here or held(uid))
+    return plan
+
+
+def _usable(candidates: Iterable[Facts], identity: Identity, plan: ClassicPlan) -> Iterator[Enhanced]:
+    """Yield the objects of which every frame can become an image."""
+    for fact in candidates:
+        try:
+            enhanced = Enhanced(fact, identity)
+            for number in range(1, enhanced.frames.count + 1):
+                enhanced.unfolded(number)
+        except (GatewayError, OSError, ValueError) as error:
+            problem = error.problem if isinstance(error, GatewayError) else str(error)
+            plan.kept[fact.name] = f"it stays enhanced: {problem}"
+            continue
+        yield enhanced
+
+
+def _number(objects: Iterable[Enhanced], last_numbers: Mapping[str, int]) -> None:
+    """Number the images of one series throughout; parts of a concatenation go by what they say (C.7.6.16.1)."""
+    last = dict(last_numbers)
+    for enhanced in objects:
+        top, series = enhanced.frames.top, enhanced.fact.series
+        offset = integer(top, "ConcatenationFrameOffsetNumber")
+        enhanced.first = last.get(series, 0) + 1 if offset is None else offset + 1
+        last[series] = max(last.get(series, 0), enhanced.first + enhanced.frames.count - 1)
+
+
+def _images(objects: Sequence[Enhanced], plan: ClassicPlan, held: Callable[[str], bool]) -> None:
+    """Name every image, then list those that are not held already."""
+    named: list[tuple[Enhanced, int, str, str]] = []
+    taken: set[str] = set()
+    for enhanced in sorted(objects, key=lambda enhanced: not enhanced.restored):
+        found = []
+        for number in range(1, enhanced.frames.count + 1):
+            found.append((enhanced, number, *enhanced.identity_of(number, enhanced.unfolded(number))))
+        uids: Collection[str] = {instance for _, _, instance, _ in found}
+        if len(uids) != len(found) or not taken.isdisjoint(uids):
+            plan.kept[enhanced.fact.name] = "it stays enhanced: two of its frames, or another object, have one source"
+            continue
+        taken.update(uids)
+        named += found
+        classic = CONVERSIONS[enhanced.modality].classic
+        plan.origins.update(((enhanced.fact.sop_instance, number), (classic, uid)) for _, number, uid, _ in found)
+    for enhanced, number, instance, series in named:
+        if held(instance):
+            continue
+        classic = CONVERSIONS[enhanced.modality].classic
+        fact = enhanced.fact
+        plan.images.append(ClassicImage(enhanced, number, classic, instance, fact.study, series, [fact]))

@@ -50,6 +50,9 @@ PIXEL_DESCRIPTION = (
 _COMMON_MODULES = ("Patient", "Clinical Trial Subject", "General Study", "Patient Study", "Clinical Trial Study",
                    "Frame of Reference")  # fmt: skip
 
+# Why an enhanced object does not become a frame; it can be turned back.
+ALREADY_ENHANCED = "enhanced already"
+
 # Bits that the IODs allow: (Bits Allocated, Bits Stored) by modality (PS3.3 C.8.15.2, C.8.13.1.1.2, C.8.22.3).
 ALLOWED_BITS = {
     "CT": {(16, 12), (16, 16)},
@@ -216,7 +219,7 @@ def _conversion_sources(ds: DataSet) -> tuple[str, ...]:
 def refusal(header: Header) -> str:
     """Return why an instance cannot become a frame of an enhanced object, empty if it can."""
     if header.sop_class in ENHANCED_CLASSES:
-        return "enhanced already"
+        return ALREADY_ENHANCED
     if header.sop_class not in CLASSIC_MODALITIES:
         return "not a classic CT, MR or PET image"
     for check in _CHECKS:

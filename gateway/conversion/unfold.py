@@ -1,41 +1,99 @@
-"""Enhanced to classic: one frame's attributes as the header of a classic image (PS3.4 C.3.5).
+"""Enhanced to classic: the attributes of one frame at the top level of a classic image (PS3.4 C.3.5).
 
-Everything of the top level, the shared groups and the frame's groups comes together at the top level; unassigned
-attributes go last, because they hold the original of what the conversion had to change.
+There are two readings of the same object. `unfold` gives back the classic image that a frame was made of: what the
+conversion added goes, unassigned attributes go last because they hold the original of what it had to change.
+`flatten` takes an object that was not made of classic images for what it is: every attribute of the top level, of the
+shared groups and of the frame's groups comes to the top level of the classic image, the more specific one going before
+the more general.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from gateway.conversion.groups import DEFAULT_WINDOW, STAND_INS, WINDOW
-from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key, keyed, placed
 from gateway.conversion.top_level import ENHANCED_ONLY, own_frame_of_reference
-from gateway.objects.elements import DataSet, Element, dataset, is_empty, items, make, sequence, tag_of, text, texts
+from gateway.objects.elements import (
+    DataSet,
+    Element,
+    integer,
+    is_empty,
+    is_private,
+    items,
+    make,
+    same,
+    sequence,
+    tag_of,
+    text,
+    texts,
+)
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
-from gateway.standard.sop_classes import CONVERSIONS, LEGACY_MODALITIES
+from gateway.standard.functional_groups import CLASSIC_NAMES
 
-# Groups that are no plain containers of classic attributes.
-_SPECIAL = frozenset(
+_CONTENT = tag_of("FrameContentSequence")
+_SOURCE = tag_of("ConversionSourceAttributesSequence")
+_UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
+_FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
+
+# Groups whose sequence is that of the classic image.
+_SAME_IN_CLASSIC = frozenset(map(tag_of, ("ReferencedImageSequence", "RealWorldValueMappingSequence")))
+
+_NOT_FLATTENED = frozenset((_SOURCE, *map(tag_of, _UNASSIGNED)))
+
+# What the conversion of classic images adds to Frame Content, and what of it comes from the images.
+_ADDED_CONTENT = frozenset(
+    map(tag_of, ("StackID", "InStackPositionNumber", "DimensionIndexValues", "TemporalPositionIndex"))
+)
+_ACQUISITION = (
+    ("FrameAcquisitionNumber", ("AcquisitionNumber",)),
+    ("FrameAcquisitionDateTime", ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")),
+)
+
+_FRAME_LATERALITY, _IMAGE_LATERALITY = tag_of("FrameLaterality"), tag_of("ImageLaterality")
+
+# Attributes of the multi-frame form that make no sense in an image of one frame, whose identity is another, that is in
+# no concatenation (E3), and of which no signature holds any more (G25).
+MULTI_FRAME_ONLY = frozenset(
     tag_of(keyword)
     for keyword in (
-        "FrameContentSequence", "ConversionSourceAttributesSequence", "UnassignedSharedConvertedAttributesSequence",
-        "UnassignedPerFrameConvertedAttributesSequence", *FRAME_TYPE_SEQUENCES.values(),
+        "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames", "QueryRetrieveView",
+        "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ConversionSourceAttributesSequence",
+        "SOPInstanceUIDOfConcatenationSource", "ConcatenationUID", "InConcatenationNumber",
+        "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber", "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths", "MACParametersSequence", "DigitalSignaturesSequence", "DataSetTrailingPadding",
     )
 )  # fmt: skip
 
-# Groups whose sequence is that of the classic image.
-_SAME_IN_CLASSIC = frozenset((tag_of("ReferencedImageSequence"), tag_of("RealWorldValueMappingSequence")))
+# Attributes of a frame that the classic image has under another name with the same value.
+RENAMED = {
+    tag_of(enhanced): tag_of(classic)
+    for enhanced, classic in (
+        ("FrameType", "ImageType"),  # C.8.16.1
+        ("FrameAcquisitionNumber", "AcquisitionNumber"),  # C.7.6.16.2.2
+        ("FrameAcquisitionDateTime", "AcquisitionDateTime"),
+        ("FrameLaterality", "ImageLaterality"),  # C.7.6.16.2.8
+    )
+}
 
-_UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
+# What the top level only sums up for all frames (C.8.16, C.7.6.1.1.2): nothing is lost when a frame's own value stands.
+SUMMARIES = frozenset(
+    tag_of(keyword)
+    for keyword in (
+        "ImageType", "PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique",
+        "ComplexImageComponent", "AcquisitionContrast", "ContributingEquipmentSequence",
+    )
+)  # fmt: skip
 
-_SOURCE = tag_of("ConversionSourceAttributesSequence")
-_FRAME_LATERALITY = tag_of("FrameLaterality")
+# Values that a more specific one took the place of are kept in a private block: those of the top level, and of groups.
+CARRIER = b"GATEWAY CONVERSION"
+CARRIERS: tuple[Key, Key] = ((0x0021, CARRIER, 0, 0x01), (0x0021, CARRIER, 0, 0x02))
+
+Found = dict[Key, Element]
 
 
 def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
-    """Return the attributes of one frame as those of a classic image, identity included.
+    """Return the attributes of the classic image that a frame was made of, identity included.
 
     Parameters
     ----------
@@ -50,36 +108,56 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
         SOP Class and Instance are those of the Conversion Source where there is one; Series is the original one where
         Unassigned has it.
     """
-    found: dict[Key, Element] = {key: element for key, element in keyed(top) if key not in ENHANCED_ONLY}
-    equipment = top.get(tag_of("ContributingEquipmentSequence"))
-    if equipment is not None and isinstance(equipment.value, tuple) and len(equipment.value) > 1:
-        found[equipment.tag] = equipment._replace(value=equipment.value[:-1])
+    found: Found = {key: element for key, element in keyed(top) if key not in ENHANCED_ONLY}
+    content: DataSet = {}
     for groups in (shared, frame):
-        for tag, group in groups.items():
-            if tag in _SAME_IN_CLASSIC:
-                found[tag] = group
-            elif tag not in _SPECIAL and isinstance(group.value, tuple) and group.value:
-                found.update(keyed(group.value[0]))
-    found.pop(_FRAME_LATERALITY, None)
+        for home, key, element in _flattened(groups):
+            if home in _FRAME_TYPES:
+                if key == tag_of("FrameType"):
+                    found[tag_of("ImageType")] = make("ImageType", *texts({element.tag: element}, element.tag))
+            elif home == _CONTENT and isinstance(key, int):
+                content[key] = element
+            else:
+                found[key] = element
     _drop_stand_ins(top, found)
-    _image_type(shared, frame, found)
+    originals: Found = {}
     for groups, keyword in zip((shared, frame), _UNASSIGNED, strict=True):
         for item in items(groups, keyword):
-            found.update(keyed(item))
+            originals.update(keyed(item))
+    _drop_interpreted(found, originals)
+    found.update(originals)
     for stand_in in STAND_INS:
         if is_empty(found.get(stand_in)):
             found.pop(stand_in, None)
+    _frame_content(content, found)
+    _laterality(found)
     _original_identity(frame, found)
     return placed(found.items())
 
 
-def _image_type(shared: DataSet, frame: DataSet, found: dict[Key, Element]) -> None:
-    for keyword in FRAME_TYPE_SEQUENCES.values():
-        for item in (*items(shared, keyword), *items(frame, keyword)):
-            found[tag_of("ImageType")] = make("ImageType", *texts(item, "FrameType"))
+def _flattened(groups: DataSet) -> Iterator[tuple[Key, Key, Element]]:
+    """Yield group, key and element of everything that functional groups hold.
+
+    A sequence of one item is a group: its attributes come out. One with more items, and one that classic images have
+    too, stays a sequence. So does a private one: what its items mean is unknown, and they may hold another value of
+    what a standard group says.
+    """
+    for key, group in keyed(groups):
+        if key in _NOT_FLATTENED:
+            continue
+        if (
+            key in _SAME_IN_CLASSIC
+            or is_private(group.tag)
+            or not isinstance(group.value, tuple)
+            or len(group.value) > 1
+        ):
+            yield key, key, group
+        elif isinstance(group.value, tuple) and group.value:
+            for inner, element in keyed(group.value[0]):
+                yield key, inner, element
 
 
-def _drop_stand_ins(top: DataSet, found: dict[Key, Element]) -> None:
+def _drop_stand_ins(top: DataSet, found: Found) -> None:
     """Leave out what only the enhanced form requires and the sources may not have had."""
     explanation = found.get(tag_of("WindowCenterWidthExplanation"))
     if explanation is not None and text({explanation.tag: explanation}, explanation.tag) == DEFAULT_WINDOW:
@@ -89,7 +167,38 @@ def _drop_stand_ins(top: DataSet, found: dict[Key, Element]) -> None:
         found.pop(tag_of("AcquisitionContextSequence"), None)
 
 
-def _original_identity(frame: DataSet, found: dict[Key, Element]) -> None:
+def _drop_interpreted(found: Found, originals: Found) -> None:
+    """Leave out what the conversion has put into enhanced terms, of which the original is kept (E46)."""
+    for keyword, names in CLASSIC_NAMES.items():
+        if any(not is_empty(originals.get(tag_of(name.keyword))) for name in names):
+            found.pop(tag_of(keyword), None)
+
+
+def _frame_content(content: DataSet, found: Found) -> None:
+    """Take from Frame Content what the classic image does not have already."""
+    for keyword, names in _ACQUISITION:
+        element = content.pop(tag_of(keyword), None)
+        if element is None or any(not is_empty(found.get(tag_of(name))) for name in names):
+            continue
+        tag = tag_of(names[0])
+        if element.vr == "US":
+            found[tag] = make(names[0], integer({element.tag: element}, element.tag) or 0)
+        else:
+            found[tag] = element._replace(tag=tag)
+    for tag, element in content.items():
+        if tag not in _ADDED_CONTENT:
+            found.setdefault(tag, element)
+
+
+def _laterality(found: Found) -> None:
+    """Take the side of Frame Anatomy where the image has none of its own."""
+    element = found.pop(_FRAME_LATERALITY, None)
+    known = any(not is_empty(found.get(tag_of(keyword))) for keyword in ("ImageLaterality", "Laterality"))
+    if element is not None and not known and text({element.tag: element}, element.tag) in ("R", "L", "B"):
+        found[_IMAGE_LATERALITY] = element._replace(tag=_IMAGE_LATERALITY)
+
+
+def _original_identity(frame: DataSet, found: Found) -> None:
     for item in items(frame, _SOURCE):
         found[tag_of("SOPClassUID")] = make("SOPClassUID", text(item, "ReferencedSOPClassUID"))
         found[tag_of("SOPInstanceUID")] = make("SOPInstanceUID", text(item, "ReferencedSOPInstanceUID"))
@@ -101,33 +210,57 @@ def _original_identity(frame: DataSet, found: dict[Key, Element]) -> None:
             del found[reference.tag]
 
 
-def classic_instance(top: DataSet, unfolded: DataSet, frame_number: int, identity: Identity) -> DataSet:
-    """Return the header of the classic instance that a frame becomes when its source is not held.
+def flatten(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
+    """Return everything that an object says about a frame, at the top level of a classic image without identity.
 
     Parameters
     ----------
-    top : DataSet
-        Top level of the enhanced object.
-    unfolded : DataSet
-        Result of `unfold` for the frame.
-    frame_number : int
-        Number of the frame, from 1.
-    identity : Identity
-        Settings for Contributing Equipment.
+    top, shared, frame : DataSet
+        As for `unfold`.
     """
-    modality = LEGACY_MODALITIES[text(top, "SOPClassUID")]
-    source = dataset(
-        make("ReferencedSOPClassUID", text(top, "SOPClassUID")),
-        make("ReferencedSOPInstanceUID", text(top, "SOPInstanceUID")),
-        make("ReferencedFrameNumber", frame_number),
-    )
-    equipment: Iterable[DataSet] = items(unfolded, "ContributingEquipmentSequence")
-    added = dataset(
-        make("SOPClassUID", CONVERSIONS[modality].classic),
-        make("QueryRetrieveView", "CLASSIC"),
-        sequence("ContributingEquipmentSequence", *equipment, identity.equipment("classic")),
-        sequence("ConversionSourceAttributesSequence", source),
-    )
-    if is_empty(unfolded.get(tag_of("InstanceNumber"))):
-        added[tag_of("InstanceNumber")] = make("InstanceNumber", frame_number)
-    return dict(sorted((unfolded | added).items()))
+    found: Found = {key: element for key, element in keyed(top) if key not in MULTI_FRAME_ONLY}
+    general = set(found)
+    replaced: tuple[Found, Found] = ({}, {})
+    for key, element in _specific(shared, frame):
+        old = found.get(key)
+        if old is not None and not is_empty(old):
+            if is_empty(element):
+                continue
+            if key not in SUMMARIES and not same(old, element):
+                replaced[0 if key in general else 1][key] = old
+        general.discard(key)
+        found[key] = element
+    for key, values in zip(CARRIERS, replaced, strict=True):
+        if values:
+            tag = key[0] << 16 | 0x1000 | key[3]  # type: ignore[index]
+            found[key] = Element(tag, "SQ", (placed(values.items()),))
+    return placed(found.items())
+
+
+def _specific(shared: DataSet, frame: DataSet) -> Iterator[tuple[Key, Element]]:
+    """Yield what functional groups and unassigned attributes hold, under classic names, the most specific last."""
+    for groups in (shared, frame):
+        for _, key, element in _flattened(groups):
+            if isinstance(key, int) and key in RENAMED:
+                yield RENAMED[key], _renamed(element)
+            else:
+                yield key, element
+    for groups, keyword in zip((shared, frame), _UNASSIGNED, strict=True):
+        for item in items(groups, keyword):
+            for key, element in keyed(item):
+                if key not in MULTI_FRAME_ONLY:
+                    yield key, element
+
+
+def _renamed(element: Element) -> Element:
+    tag = RENAMED[element.tag]
+    if element.vr == "US":  # a number as text
+        return make("AcquisitionNumber", integer({element.tag: element}, element.tag) or 0)
+    return element._replace(tag=tag)
+
+
+def appended_equipment(top: DataSet, unfolded: DataSet, added: DataSet) -> Element:
+    """Return Contributing Equipment: the frame's own items, those of the object it was in, and a new one (G8)."""
+    own, objects = (items(ds, "ContributingEquipmentSequence") for ds in (unfolded, top))
+    older = own if own == objects else (*own, *objects)
+    return sequence("ContributingEquipmentSequence", *older, added)

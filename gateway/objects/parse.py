@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from gateway.errors import ObjectError
@@ -53,6 +53,7 @@ class Syntax:
     big_endian: bool = False
     irregular: list[str] = field(default_factory=list)
     signed: bool = False  # pixels of the data set, by which implicit VR settles what sequences inside it hold
+    left: frozenset[int] = frozenset()  # sequences of the data set itself that stay in their file
 
     def __post_init__(self) -> None:
         order = ">" if self.big_endian else "<"
@@ -221,6 +222,9 @@ def _value(
         start = position
         _, position = fragments_at(buffer, position, end, syntax)
         return Span(start, position - start), position
+    if vr == "SQ" and not depth and tag in syntax.left:
+        stop = end_of_items(buffer, position, end, length, syntax)
+        return Span(position, stop - position), stop
     if vr == "SQ" or length == UNDEFINED:
         # Of unknown VR and undefined length: a sequence in implicit VR little endian (PS3.5 6.2.2 note).
         inner = Syntax(True, False, syntax.irregular, syntax.signed) if vr == "UN" and not syntax.implicit else syntax
@@ -266,6 +270,57 @@ def _items(
     if length == UNDEFINED:
         raise ObjectError(tag_text(tag), "the sequence has no end")
     return tuple(found), position
+
+
+def end_of_items(buffer: bytes | mmap.mmap, position: int, end: int, length: int, syntax: Syntax) -> int:
+    """Return the offset behind a sequence whose items begin at `position`, its delimiter included."""
+    if length != UNDEFINED:
+        return position + length
+    stop = position
+    for _, _, stop in item_ranges(buffer, position, end, syntax):  # noqa: B007 - the last one counts
+        pass
+    if stop + 8 > end:
+        raise ObjectError("sequence", "has no end")
+    return stop + 8
+
+
+def item_ranges(buffer: bytes | mmap.mmap, position: int, end: int, syntax: Syntax) -> Iterator[tuple[int, int, int]]:
+    """Yield where the elements of each item of a sequence begin, their length, and the offset behind the item.
+
+    Nothing is built of what they hold: of a sequence of thousands of items one can be read at a time.
+    """
+    while position < end:
+        if end - position < 8:
+            raise ObjectError("sequence", "is truncated")
+        group, number = syntax.tag(buffer, position)
+        length = syntax.long(buffer, position + 4)[0]
+        start = position + 8
+        if group << 16 | number == SEQUENCE_END:
+            return
+        if group << 16 | number != ITEM:
+            raise ObjectError("sequence", "is broken", found=tag_text(group << 16 | number), expected="an item")
+        position = start + length if length != UNDEFINED else _end_of_item(buffer, start, end, syntax)
+        if position > end:
+            raise ObjectError("sequence", "an item is longer than its sequence", found=length)
+        yield start, (length if length != UNDEFINED else position - 8 - start), position
+
+
+def _end_of_item(buffer: bytes | mmap.mmap, position: int, end: int, syntax: Syntax) -> int:
+    """Return the offset behind the delimiter of an item of undefined length."""
+    while position + 8 <= end:
+        group, number = syntax.tag(buffer, position)
+        tag = group << 16 | number
+        if tag == ITEM_END:
+            return position + 8
+        vr, length, position = element_head_at(buffer, position, end, tag, syntax, {})
+        if length != UNDEFINED:
+            position += length
+        elif tag in PIXEL_TAGS:
+            _, position = fragments_at(buffer, position, end, syntax)
+        else:
+            inner = Syntax(True) if vr == "UN" and not syntax.implicit else syntax
+            position = end_of_items(buffer, position, end, length, inner)
+    raise ObjectError("sequence", "an item has no end")
 
 
 def fragments_at(

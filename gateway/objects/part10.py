@@ -121,13 +121,16 @@ class Header:
         return text(self.dataset, 0x0020000E)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, left: frozenset[int] = frozenset()) -> Header:
     """Read everything of a DICOM file but its pixel data.
 
     Parameters
     ----------
     path : Path
         A file with or without the preamble of PS3.10.
+    left : frozenset of int
+        Tags of sequences of the data set itself that stay in the file too: their value is a `Span`. Not those of a
+        deflated data set, which has no place in the file that could be gone back to.
 
     Raises
     ------
@@ -140,14 +143,14 @@ def read_header(path: Path) -> Header:
             raise ObjectError(path.name, "is no DICOM object", found=f"{size} bytes")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
             try:
-                return _read(path, buffer, size)
+                return _read(path, buffer, size, left)
             except ObjectError as error:
                 raise type(error)(path.name, str(error)) from None
             except struct.error:
                 raise ObjectError(path.name, "is truncated") from None
 
 
-def _read(path: Path, buffer: mmap.mmap, size: int) -> Header:
+def _read(path: Path, buffer: mmap.mmap, size: int, left: frozenset[int]) -> Header:
     meta, offset = _read_meta(buffer, size)
     declared = text(meta, 0x00020010)
     data: bytes | mmap.mmap = buffer
@@ -156,6 +159,7 @@ def _read(path: Path, buffer: mmap.mmap, size: int) -> Header:
         data, end = _inflate(buffer, offset)
         start = 0
     syntax = _syntax(data, start, declared)
+    syntax.left = left if data is buffer else frozenset()
     elements, position = parse_dataset(data, start, min(end, len(data)), syntax, stop_at_pixels=True)
     pixels = None
     if position < end:

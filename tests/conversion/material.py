@@ -14,11 +14,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from gateway.conversion.classic import ClassicPlan, plan_classic
 from gateway.conversion.facts import Facts
 from gateway.conversion.identity import Identity
 from gateway.conversion.study import SourceFile, StudyConversion, convert_facts, gather_all
 from gateway.objects.part10 import file_meta, read_header
-from gateway.objects.recipe import digest_of
+from gateway.objects.recipe import Recipe, digest_of, seal
 from gateway.objects.stream import FileSource
 
 CLASSIC = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
@@ -205,6 +206,26 @@ def convert(paths: Sequence[Path], folder: Path, **options: Any) -> Conversion:
         path.write_bytes(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax) + stream)
         files.append(path)
     return Conversion(result, facts, files)
+
+
+def turned_back(paths: Sequence[Path], folder: Path, **options: Any) -> tuple[list[Path], ClassicPlan]:
+    """Turn enhanced files back as the box does; return the classic images as files, in order, and the plan."""
+    facts = facts_of(paths)
+    folder.mkdir(parents=True, exist_ok=True)
+    options.setdefault("identity", Identity())
+    plan = plan_classic(facts, **options)
+    where = {fact.name: fact.path for fact in facts}
+    files = []
+    for image in plan.images:
+        recipe = image.build(folder / f"{image.sop_instance}.recipe")
+        seal(recipe, image.prove(recipe))
+        stream = b"".join(Recipe.load(recipe.path).source(where.__getitem__).chunks())
+        assert len(stream) == recipe.length
+        assert hashlib.blake2b(stream, digest_size=16).hexdigest() == recipe.digest
+        path = folder / f"{recipe.sop_instance}.dcm"
+        path.write_bytes(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax) + stream)
+        files.append(path)
+    return files, plan
 
 
 def made_of(

@@ -1,0 +1,335 @@
+"""What a classic image must and can say that the enhanced one says in other words (PS3.3 C.7.6, C.8.2, C.8.3, C.8.9).
+
+Only what is not there yet is filled, and what it is filled from stays: a later conversion finds the original.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from gateway.conversion.keys import keyed
+from gateway.objects.elements import (
+    DataSet,
+    Element,
+    empty,
+    integer,
+    is_empty,
+    items,
+    make,
+    numbers,
+    standard_vr,
+    tag_of,
+    text,
+    texts,
+)
+from gateway.standard.anatomy import BODY_PARTS
+from gateway.standard.classic_modules import CLASSIC_PIXELS, CLASSIC_REQUIRED, CONDITIONAL
+from gateway.standard.classic_terms import CLASSIC_INSIDE, MR_IMAGE, MR_TERMS, PET_CORRECTIONS, PET_UNITS
+from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
+from gateway.standard.sop_classes import CONVERSIONS
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a frame's own attributes do not tell.
+
+    Attributes
+    ----------
+    number : int
+        Number of the frame.
+    positions, times : int
+        How many distinct positions and temporal positions the object has.
+    """
+
+    number: int
+    positions: int = 1
+    times: int = 1
+
+
+Filler = Callable[[DataSet, Whole], Element | None]
+
+
+def fill(ds: DataSet, modality: str, whole: Whole) -> None:
+    """Add to the flattened attributes of a frame what classic images call otherwise.
+
+    Parameters
+    ----------
+    ds : DataSet
+        Result of `gateway.conversion.unfold.flatten`; elements are added in place.
+    modality : {"CT", "MR", "PT"}
+        Row of PS3.4 table C.3.5-1.
+    whole : Whole
+        What is known of the object besides.
+    """
+    for keyword, terms in CLASSIC_TERMS.items():
+        back = {enhanced: classic for classic, enhanced in terms.items()}
+        value = text(ds, keyword)
+        if back.get(value, value) != value:
+            ds[tag_of(keyword)] = make(keyword, back[value])
+    if modality == "MR":
+        _fill_from_inside(ds)
+    for keyword, names in CLASSIC_NAMES.items():
+        if is_empty(ds.get(tag_of(keyword))):
+            continue
+        for name in names:
+            _fill_named(ds, keyword, name.keyword, name.factor)
+    for keyword, filler in (*_FILLERS["all"].items(), *_FILLERS[modality].items()):
+        if is_empty(ds.get(tag_of(keyword))):
+            found = filler(ds, whole)
+            if found is not None:
+                ds[found.tag] = found
+
+
+def _fill_from_inside(ds: DataSet) -> None:
+    """Take standard attributes of the classic image from where a manufacturer is known to keep them."""
+    inside = dict(keyed(ds))
+    for key in CLASSIC_INSIDE:
+        for item in items({0: inside[key]}, 0) if key in inside else ():
+            for tag in map(tag_of, MR_IMAGE):
+                if is_empty(ds.get(tag)) and not is_empty(item.get(tag)):
+                    ds[tag] = item[tag]
+
+
+def _fill_named(ds: DataSet, enhanced: str, classic: str, factor: float) -> None:
+    tag = tag_of(classic)
+    if not is_empty(ds.get(tag)):
+        return
+    vr, element = standard_vr(tag), ds[tag_of(enhanced)]
+    if vr not in ("DS", "IS"):
+        ds[tag] = element._replace(tag=tag, vr=vr)
+        return
+    value = numbers(ds, enhanced)[0] / factor
+    ds[tag] = make(classic, decimal(value) if vr == "DS" else str(round(value)))
+
+
+def decimal(value: float) -> str:
+    """Return a number as a Decimal String of at most 16 characters, as exact as these allow (PS3.5 6.2)."""
+    found = f"{value:.15g}"
+    digits = 14
+    while len(found) > 16:
+        found = f"{value:.{digits}g}"
+        digits -= 1
+    return found
+
+
+# All modalities
+
+
+def _acquisition_date(ds: DataSet, whole: Whole) -> Element | None:
+    moment = text(ds, "AcquisitionDateTime")
+    return make("AcquisitionDate", moment[:8]) if re.match(r"\d{8}", moment) else None
+
+
+def _acquisition_time(ds: DataSet, whole: Whole) -> Element | None:
+    time = re.match(r"\d{8}((\d\d){1,3}(\.\d{1,6})?)", text(ds, "AcquisitionDateTime"))
+    return make("AcquisitionTime", time[1]) if time and text(ds, "AcquisitionDate") == time[0][:8] else None
+
+
+@lru_cache(maxsize=1)
+def _parts_by_code() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part, (code, *_) in BODY_PARTS.items():
+        found.setdefault(code, part)
+    return found
+
+
+def _body_part(ds: DataSet, whole: Whole) -> Element | None:
+    regions = items(ds, "AnatomicRegionSequence")
+    part = len(regions) == 1 and _parts_by_code().get(text(regions[0], "CodeValue"))
+    return make("BodyPartExamined", part) if part else None
+
+
+# MR
+
+
+def _terms(keyword: str) -> Filler:
+    def filler(ds: DataSet, whole: Whole) -> Element | None:
+        rows = MR_TERMS[keyword]
+        found = [term for term, source, values in rows if values.intersection(texts(ds, source))]
+        if found:
+            return make(keyword, *found)
+        known = any(text(ds, source) for _, source, _ in rows)
+        return make(keyword, "NONE") if known and keyword == "SequenceVariant" else None
+
+    return filler
+
+
+def _acquisition_matrix(ds: DataSet, whole: Whole) -> Element | None:
+    """Return frequency rows and columns, phase rows and columns (C.8.3.1)."""
+    frequency = integer(ds, "MRAcquisitionFrequencyEncodingSteps")
+    phase = integer(ds, "MRAcquisitionPhaseEncodingStepsInPlane")
+    direction = text(ds, "InPlanePhaseEncodingDirection")
+    if frequency is None or phase is None or direction not in ("ROW", "COL"):
+        return None
+    return make("AcquisitionMatrix", *((frequency, 0, 0, phase) if direction == "COL" else (0, frequency, phase, 0)))
+
+
+def _phase_steps(ds: DataSet, whole: Whole) -> Element | None:
+    steps = integer(ds, "MRAcquisitionPhaseEncodingStepsInPlane")
+    return make("NumberOfPhaseEncodingSteps", steps) if steps is not None else None
+
+
+def _sar(ds: DataSet, whole: Whole) -> Element | None:
+    rates = items(ds, "SpecificAbsorptionRateSequence")
+    value = numbers(rates[0], "SpecificAbsorptionRateValue") if len(rates) == 1 else ()
+    return make("SAR", decimal(value[0])) if value else None
+
+
+def _db_dt(ds: DataSet, whole: Whole) -> Element | None:
+    value = numbers(ds, "GradientOutput")
+    return make("dBdt", decimal(value[0])) if value and text(ds, "GradientOutputType") == "DB_DT" else None
+
+
+def _diffusion_direction(ds: DataSet, whole: Whole) -> Element | None:
+    directions = items(ds, "DiffusionGradientDirectionSequence")
+    return directions[0].get(tag_of("DiffusionGradientOrientation")) if len(directions) == 1 else None
+
+
+# PET
+
+
+def _units(ds: DataSet, whole: Whole) -> Element | None:
+    for mapping in items(ds, "RealWorldValueMappingSequence"):
+        for unit in items(mapping, "MeasurementUnitsCodeSequence"):
+            found = PET_UNITS.get(text(unit, "CodeValue"))
+            if found:
+                return make("Units", found)
+    rescaled = text(ds, "RescaleType")
+    return make("Units", rescaled) if rescaled in PET_UNITS.values() else None
+
+
+def _series_type(ds: DataSet, whole: Whole) -> Element | None:
+    gated = bool(numbers(ds, "NominalCardiacTriggerDelayTime"))
+    return make("SeriesType", "GATED" if gated else "DYNAMIC" if whole.times > 1 else "STATIC", "IMAGE")
+
+
+def _corrected_image(ds: DataSet, whole: Whole) -> Element | None:
+    found = [term for term, keyword in PET_CORRECTIONS if text(ds, keyword) == "YES"]
+    return make("CorrectedImage", *found) if found else None
+
+
+def _decay_correction(ds: DataSet, whole: Whole) -> Element | None:
+    """Return to what moment decay was corrected (C.8.9.1.1.7), if it is one that the classic image has a term for."""
+    if text(ds, "DecayCorrected") == "NO":
+        return make("DecayCorrection", "NONE")
+    moment = seconds(text(ds, "DecayCorrectionDateTime"))
+    if moment is None:
+        return None
+    for item in items(ds, "RadiopharmaceuticalInformationSequence"):
+        if seconds(text(item, "RadiopharmaceuticalStartDateTime")) == moment:
+            return make("DecayCorrection", "ADMIN")
+    return make("DecayCorrection", "START") if moment == _series_start(ds) else None
+
+
+def seconds(moment: str) -> float | None:
+    """Return a DICOM date and time as seconds, for differences; None if it is no complete one."""
+    found = re.match(r"(\d{8})(\d{2})(\d{2})?(\d{2})?(\.\d{1,6})?", moment)
+    if not found:
+        return None
+    date, hour, minute, second, fraction = found.groups()
+    try:
+        start = datetime.strptime(date, "%Y%m%d") - datetime(1900, 1, 1)
+    except ValueError:
+        return None
+    return start.total_seconds() + int(hour) * 3600 + int(minute or 0) * 60 + int(second or 0) + float(fraction or 0)
+
+
+def _series_start(ds: DataSet) -> float | None:
+    return seconds(text(ds, "SeriesDate") + text(ds, "SeriesTime"))
+
+
+def _frame_reference_time(ds: DataSet, whole: Whole) -> Element | None:
+    """Return milliseconds from the series' reference time to the middle of the frame (C.8.9.4.1.5)."""
+    start, moment = _series_start(ds), seconds(text(ds, "FrameReferenceDateTime"))
+    if start is None or moment is None:
+        return None
+    return make("FrameReferenceTime", decimal(round((moment - start) * 1000, 3)))
+
+
+def _frame_duration(ds: DataSet, whole: Whole) -> Element | None:
+    value = numbers(ds, "FrameAcquisitionDuration")
+    return make("ActualFrameDuration", round(value[0])) if value else None
+
+
+def _image_index(ds: DataSet, whole: Whole) -> Element | None:
+    """Return ((time slice - 1) x slices) + slice (C.8.9.4.1.9)."""
+    place, moment = integer(ds, "InStackPositionNumber"), integer(ds, "TemporalPositionIndex", 1) or 1
+    return make("ImageIndex", whole.number if place is None else (moment - 1) * whole.positions + place)
+
+
+def _from_date(target: str, source: str) -> Filler:
+    def filler(ds: DataSet, whole: Whole) -> Element | None:
+        value = text(ds, source)
+        return make(target, value) if value else None
+
+    return filler
+
+
+def _number_of_time_slices(ds: DataSet, whole: Whole) -> Element | None:
+    dynamic = texts(ds, "SeriesType")[:1] == ("DYNAMIC",)
+    return make("NumberOfTimeSlices", whole.times) if dynamic else None
+
+
+_FILLERS: dict[str, dict[str, Filler]] = {
+    "all": {
+        "AcquisitionDate": _acquisition_date,
+        "AcquisitionTime": _acquisition_time,
+        "BodyPartExamined": _body_part,
+    },
+    "CT": {},
+    "MR": {
+        "ScanningSequence": _terms("ScanningSequence"),
+        "SequenceVariant": _terms("SequenceVariant"),
+        "ScanOptions": _terms("ScanOptions"),
+        "AcquisitionMatrix": _acquisition_matrix,
+        "NumberOfPhaseEncodingSteps": _phase_steps,
+        "SAR": _sar,
+        "dBdt": _db_dt,
+        "DiffusionGradientOrientation": _diffusion_direction,
+    },
+    "PT": {
+        "SeriesDate": _from_date("SeriesDate", "ContentDate"),
+        "SeriesTime": _from_date("SeriesTime", "ContentTime"),
+        "Units": _units,
+        "SeriesType": _series_type,
+        "NumberOfSlices": lambda ds, whole: make("NumberOfSlices", whole.positions),
+        "NumberOfTimeSlices": _number_of_time_slices,
+        "CorrectedImage": _corrected_image,
+        "DecayCorrection": _decay_correction,
+        "FrameReferenceTime": _frame_reference_time,
+        "ActualFrameDuration": _frame_duration,
+        "ImageIndex": _image_index,
+    },
+}
+
+
+def complete(ds: DataSet, modality: str) -> list[str]:
+    """Add empty Type 2 attributes that the classic IOD wants, and return what of Type 1 is missing or not allowed."""
+    wanting: list[str] = []
+    for row in CLASSIC_REQUIRED[modality]:
+        for attribute in row.attributes:
+            keyword, _, kind = attribute.partition(":")
+            if not is_empty(ds.get(tag_of(keyword))):
+                continue
+            if kind == "1":
+                wanting.append(f"{keyword} ({row.module}, {row.section})")
+            else:
+                ds.setdefault(tag_of(keyword), empty(tag_of(keyword)))
+    for where, keyword, other, values in CONDITIONAL:
+        if modality == where and values.intersection(texts(ds, other)):
+            ds.setdefault(tag_of(keyword), empty(tag_of(keyword)))
+    for keyword, allowed in CLASSIC_PIXELS[modality].items():
+        number = integer(ds, keyword)
+        value = text(ds, keyword) if number is None else str(number)
+        if value not in allowed:
+            wanting.append(f"{keyword} {value!r} is not among {', '.join(sorted(allowed))}")
+    return wanting
+
+
+def classic_class(modality: str) -> str:
+    """Return the SOP Class UID of a modality's classic images (K1)."""
+    return CONVERSIONS[modality].classic

@@ -1,0 +1,255 @@
+"""The proof of a classic image: the stream is read back and held against a fresh reading of the enhanced object.
+
+It knows nothing of how images are made. Every attribute of the top level, of the shared groups and of the frame's
+groups must stand at the top level of the image, under its own or its classic name, unless a more specific one took its
+place: then that one stands there, and the replaced value in the private block that carries such values. An object made
+of classic images is held against what it keeps of them: what the conversion added may go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+
+from pydicom.datadict import keyword_for_tag
+
+from gateway.conversion.groups import STAND_INS, WINDOW
+from gateway.conversion.keys import Key, keyed
+from gateway.conversion.multiframe import MultiFrame
+from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE
+from gateway.conversion.top_level import ENHANCED_ONLY, FRAME_OF_REFERENCE, own_frame_of_reference
+from gateway.conversion.unfold import CARRIERS, MULTI_FRAME_ONLY, SUMMARIES
+from gateway.errors import ConversionError
+from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text
+from gateway.objects.encode import SEQUENCE_STOP
+from gateway.objects.parse import Syntax, parse_dataset
+from gateway.objects.recipe import Recipe
+from gateway.objects.stream import CHUNK, read_range
+from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
+from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
+
+Origins = Mapping[tuple[str, int], tuple[str, str]]
+
+_SOURCE = tag_of("ConversionSourceAttributesSequence")
+_WINDOW = frozenset(map(tag_of, WINDOW))
+_EQUIPMENT = tag_of("ContributingEquipmentSequence")
+_FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
+_UNASSIGNED = tuple(
+    map(tag_of, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
+)
+_CLASSIC_TOO = frozenset(map(tag_of, ("ReferencedImageSequence", "RealWorldValueMappingSequence")))
+
+# Enhanced names whose value stands under a classic one.
+_OTHER_NAMES = {
+    tag_of("FrameType"): tag_of("ImageType"),
+    tag_of("FrameAcquisitionNumber"): tag_of("AcquisitionNumber"),
+    tag_of("FrameAcquisitionDateTime"): tag_of("AcquisitionDateTime"),
+    tag_of("FrameLaterality"): tag_of("ImageLaterality"),
+}
+
+# What a conversion of classic images adds, beside what only its top level says.
+_ADDED = ENHANCED_ONLY | frozenset(
+    tag_of(keyword)
+    for keyword in (
+        "StackID", "InStackPositionNumber", "DimensionIndexValues", "TemporalPositionIndex", "FrameAcquisitionNumber",
+        "FrameAcquisitionDateTime", "FrameLaterality", "FrameType", "AcquisitionContextSequence",
+    )
+)  # fmt: skip
+
+
+def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bool, origins: Origins) -> str:
+    """Check that a classic image has everything of its frame.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The image.
+    frames : MultiFrame
+        The object it was made of; the frame's groups and pixels are read anew.
+    number : int
+        Number of the frame.
+    restored : bool
+        Whether the object was made of classic images.
+    origins : mapping
+        What frames have become.
+
+    Returns
+    -------
+    str
+        blake2b-128 of the stream, in hexadecimal.
+
+    Raises
+    ------
+    ConversionError
+        If anything of the frame is missing or different.
+    """
+    where = f"{recipe.sop_instance}, frame {number} of {frames.header.sop_instance}"
+    stream = _Pieces(recipe.source(lambda name: frames.path).chunks())
+    head = stream.take(recipe.header_length)
+    image, position = parse_dataset(head, 0, len(head), Syntax(), stop_at_pixels=True)
+    _check_pixel_head(where, frames, number, head[position:])
+    offset, length = frames.ranges[number - 1]
+    with open(frames.path, "rb", buffering=0) as file:
+        for piece in read_range(file, offset, length, CHUNK, frames.path.name):
+            if stream.take(len(piece)) != piece:
+                raise ConversionError(where, "has other pixels than the frame")
+    rest = stream.rest()
+    stop = len(SEQUENCE_STOP) if _encapsulated(frames) else length % 2
+    if rest[:stop] != (SEQUENCE_STOP if _encapsulated(frames) else bytes(stop)):
+        raise ConversionError(where, "does not end its pixel data", found=rest[:stop])
+    image.update(parse_dataset(rest, stop, len(rest), Syntax())[0])
+    if text(image, "SOPInstanceUID") != recipe.sop_instance or text(image, "SOPClassUID") != recipe.sop_class:
+        raise ConversionError(where, "has another identity than its recipe")
+    levels = _levels(frames, number)
+    _check_elements(where, levels, dict(keyed(image)), origins, restored=restored)
+    return stream.digest.hexdigest()
+
+
+class _Pieces:
+    """A stream taken in pieces of the wanted length, and its digest."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.digest = hashlib.blake2b(digest_size=16)
+        self._chunks = chunks
+        self._left = b""
+
+    def take(self, count: int) -> bytes:
+        """Return the next `count` bytes, or what is left."""
+        parts = [self._left]
+        have = len(self._left)
+        while have < count:
+            chunk = next(self._chunks, b"")
+            if not chunk:
+                break
+            self.digest.update(chunk)
+            parts.append(chunk)
+            have += len(chunk)
+        data = b"".join(parts)
+        self._left = data[count:]
+        return data[:count]
+
+    def rest(self) -> bytes:
+        """Return everything that is left."""
+        return self.take(1 << 62)
+
+
+def _encapsulated(frames: MultiFrame) -> bool:
+    return frames.header.pixels is not None and frames.header.pixels.fragments is not None
+
+
+def _check_pixel_head(where: str, frames: MultiFrame, number: int, head: bytes) -> None:
+    """Check tag, VR and length of the pixel data element, for encapsulated frames with an empty offset table."""
+    length = frames.ranges[number - 1][1]
+    if _encapsulated(frames):
+        expected = bytes.fromhex("e07f1000") + b"OB\0\0\xff\xff\xff\xff" + bytes.fromhex("feff00e000000000")
+    else:
+        vr = b"OB" if integer(frames.top, "BitsAllocated") == 8 else b"OW"
+        expected = bytes.fromhex("e07f1000") + vr + struct.pack("<HI", 0, length + length % 2)
+    if head != expected:
+        raise ConversionError(where, "has another pixel data element than its frame", found=head)
+
+
+def _levels(frames: MultiFrame, number: int) -> list[tuple[str, dict[Key, Element]]]:
+    """Return what the object says of a frame, the most specific first: where, and the elements."""
+    groups = frames.frame(number)
+    found: list[tuple[str, dict[Key, Element]]] = []
+    for item, unassigned in ((groups, _UNASSIGNED[1]), (frames.shared, _UNASSIGNED[0])):
+        for inner in items(item, unassigned):
+            found.append(("unassigned", dict(keyed(inner))))
+    for where, item in (("frame", groups), ("shared", frames.shared)):
+        for key, element in reversed(list(keyed(item))):
+            if key in _UNASSIGNED or key == _SOURCE:
+                continue
+            inside = _items(element)
+            if len(inside) == 1 and isinstance(key, int) and key not in _CLASSIC_TOO:
+                found.append((where + (" type" if key in _FRAME_TYPES else ""), dict(keyed(inside[0]))))
+            else:
+                found.append((where, {key: element}))
+    found.append(("top", dict(keyed(frames.top))))
+    return found
+
+
+def _check_elements(
+    where: str,
+    levels: list[tuple[str, dict[Key, Element]]],
+    image: dict[Key, Element],
+    origins: Origins,
+    *,
+    restored: bool,
+) -> None:
+    carried = [dict(keyed(item)) for key in CARRIERS if key in image for item in _items(image[key])]
+    claimed: set[Key] = set()
+    for level, elements in levels:
+        for key, element in elements.items():
+            if is_empty(element) or key in MULTI_FRAME_ONLY or key == _EQUIPMENT:
+                if level == "unassigned" and restored:
+                    claimed.add(key)  # an original that was empty, or identity
+                continue
+            if isinstance(key, tuple) and key[3] < 0 and any(isinstance(k, tuple) and k[:2] == key[:2] for k in image):
+                continue  # a creator that reserves a block here and uses it elsewhere
+            stands = _OTHER_NAMES.get(key, key) if isinstance(key, int) and level != "top" else key
+            if restored and (stands in claimed or _may_go(level, key, element, image)):
+                continue
+            if _is_there(element, image.get(stands), origins):
+                claimed.add(stands)
+            elif stands not in claimed:
+                raise ConversionError(where, f"{tag_text(element.tag)} of the {level} is not in it")
+            elif stands not in SUMMARIES and not any(_is_there(element, kept.get(stands), origins) for kept in carried):
+                raise ConversionError(where, f"{tag_text(element.tag)} of the {level} was replaced and not kept")
+
+
+def _items(element: Element) -> tuple[DataSet, ...]:
+    return element.value if isinstance(element.value, tuple) else ()
+
+
+def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element]) -> bool:
+    """Tell whether a value was added by the conversion of classic images, so that these never had it."""
+    if level == "unassigned" or not isinstance(key, int):
+        return False
+    if key == FRAME_OF_REFERENCE:
+        series = image.get(tag_of("SeriesInstanceUID"))
+        own = own_frame_of_reference(text({series.tag: series}, series.tag)) if series else ""
+        return text({key: element}, key) == own
+    if key in _ADDED or level.endswith(" type") or key in STAND_INS:
+        return True
+    if key in _WINDOW:
+        return is_empty(image.get(key))  # a default window; any other would have been kept as the image's own
+    names = CLASSIC_NAMES.get(keyword_for_tag(key), ())
+    return any(not is_empty(image.get(tag_of(name.keyword))) for name in names)
+
+
+def _is_there(element: Element, found: Element | None, origins: Origins) -> bool:
+    """Tell whether a value stands in the image: as it is, as a number in text, in a classic term, or as a reference."""
+    if found is None:
+        return False
+    value = replace_tag(element, found)
+    if same(value, found) or value.value == found.value:
+        return True
+    if isinstance(element.value, tuple) and isinstance(found.value, tuple):
+        return _same_references(element.value, found.value, origins)
+    one, other = {element.tag: element}, {found.tag: found}
+    if element.vr == "US" and found.vr == "IS":
+        return integer(one, element.tag) == integer(other, found.tag)
+    terms = CLASSIC_TERMS.get(keyword_for_tag(element.tag), {})
+    return terms.get(text(other, found.tag)) == text(one, element.tag) != ""
+
+
+def replace_tag(element: Element, other: Element) -> Element:
+    """Return an element under the tag of another."""
+    return element if element.tag == other.tag else element._replace(tag=other.tag)
+
+
+def _same_references(ones: tuple[DataSet, ...], others: tuple[DataSet, ...], origins: Origins) -> bool:
+    """Compare sequences whose items may refer to what frames have become."""
+    if len(ones) != len(others):
+        return False
+    for one, other in zip(ones, others, strict=True):
+        target = origins.get((text(one, REFERENCED_INSTANCE), integer(one, REFERENCED_FRAME) or 0))
+        rewritten = {REFERENCED_CLASS, REFERENCED_INSTANCE, REFERENCED_FRAME} if target else set()
+        if target and (text(other, REFERENCED_CLASS), text(other, REFERENCED_INSTANCE)) != target:
+            return False
+        for tag, element in one.items():
+            if tag not in rewritten and not is_empty(element) and (tag not in other or not same(element, other[tag])):
+                return False
+    return True
