@@ -13,7 +13,6 @@ from gateway.conversion.groups import (
     SOURCE_IMAGE,
     STAND_INS,
     Groups,
-    frame_content,
     frame_groups,
 )
 from gateway.conversion.identity import EDITION, Identity
@@ -43,6 +42,8 @@ from gateway.standard.compression import LOSSY_METHODS
 
 SHARED_GROUPS = tag_of("SharedFunctionalGroupsSequence")
 PER_FRAME_GROUPS = tag_of("PerFrameFunctionalGroupsSequence")
+
+IMAGE_COMMENTS, FRAME_COMMENTS = tag_of("ImageComments"), tag_of("FrameComments")
 
 # Groups that every frame has if one has them, without an item where there is nothing to say (C.7.6.16.2.5, -.6).
 _TYPE_2_GROUPS = {REFERENCED_IMAGE, DERIVATION_IMAGE}
@@ -177,29 +178,34 @@ class _Builder:
     def _frame(self, number: int, fact: Facts) -> DataSet:
         """Return the item of Per-Frame Functional Groups Sequence of one frame."""
         ds = self.read(fact).dataset
-        groups, consumed = frame_groups(ds, self.planned.modality)
+        survey = self.planned.survey
+        groups, content, consumed, added = frame_groups(ds, self.planned.modality, legacy=survey.legacy)
         own = self._finished({tag: group for tag, group in groups.items() if tag not in self.shared_groups})
         for tag in _TYPE_2_GROUPS & self.planned.survey.groups.keys() - self.shared_groups.keys():
             own.setdefault(tag, Element(tag, "SQ", ()))
-        content = dataset(*frame_content(ds), *self.planned.indices.frame_content(number))
+        if IMAGE_COMMENTS not in self.shared and text(ds, IMAGE_COMMENTS) and FRAME_COMMENTS not in ds:
+            content.append(ds[IMAGE_COMMENTS]._replace(tag=FRAME_COMMENTS))
+            added.add(FRAME_COMMENTS)
+        frame_content = dataset(*content, *self.planned.indices.frame_content(number))
         source = dataset(
             make("ReferencedSOPClassUID", fact.sop_class), make("ReferencedSOPInstanceUID", fact.sop_instance)
         )
         # Also when it is empty: checkers want the sequence in every frame's item.
         rest = (
             (key, element)
-            for key, element in remaining(ds, consumed)
+            for key, element in remaining(ds, consumed, added | survey.added)
             if not self._is_shared(key) and self._is_needed(key, element, groups)
         )
         return dataset(
             *own.values(),
-            sequence("FrameContentSequence", content),
+            sequence("FrameContentSequence", frame_content),
             sequence("UnassignedPerFrameConvertedAttributesSequence", placed(rest)),
             sequence("ConversionSourceAttributesSequence", source),
         )
 
     def _is_shared(self, key: Key) -> bool:
-        return key in self.shared or (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
+        # Contributing Equipment that differs in its times alone is copied and kept with each frame as well (G8).
+        return key in self.shared
 
     def _finished(self, groups: Groups) -> Groups:
         """Return groups whose references name what their targets have become."""

@@ -7,8 +7,11 @@ part as a code, a date and a time as a datetime) stays where it was as well.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
+from gateway.conversion.enhanced_values import enhanced_value, is_verbatim
 from gateway.conversion.identity import code
+from gateway.conversion.macro_groups import macro_groups
 from gateway.objects.elements import (
     DataSet,
     Element,
@@ -24,12 +27,13 @@ from gateway.objects.elements import (
     text,
     texts,
 )
-from gateway.standard.anatomy import BODY_PARTS
+from gateway.standard.anatomy import BODY_PARTS, SIDES
 from gateway.standard.frame_type import (
     DERIVED_CONTRASTS,
     FRAME_TYPE_SEQUENCES,
     VOLUMETRIC_TERMS,
 )
+from gateway.standard.macros import CLASSIC_SEQUENCES
 
 # Attributes that move as they are: group sequence, section, attributes, modalities.
 VERBATIM: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
@@ -66,6 +70,7 @@ REFERENCED_IMAGE = tag_of("ReferencedImageSequence")
 SOURCE_IMAGE = tag_of("SourceImageSequence")
 REAL_WORLD_VALUES = tag_of("RealWorldValueMappingSequence")
 DERIVATION_IMAGE = tag_of("DerivationImageSequence")
+FRAME_ANATOMY = tag_of("FrameAnatomySequence")
 
 # Purposes of references that do not state one: General Image calls them "significantly related, e.g. post-localizer
 # CT image" (C.7.6.1), CID 7201; and "source" (CID 7202).
@@ -73,14 +78,50 @@ LOCALIZER = code("121311", "DCM", "Localizer")
 SOURCE = code("121322", "DCM", "Source image for image processing operation")
 LOSSY_COMPRESSION = code("113040", "DCM", "Lossy Compression")
 
+# Attributes of Frame Content (C.7.6.16.2.2) that a classic image may have or imply.
+CONTENT = (
+    "FrameReferenceDateTime",
+    "FrameAcquisitionDuration",
+    "CardiacCyclePosition",
+    "RespiratoryCyclePosition",
+    "FrameLabel",
+    "FrameComments",
+)
+
+_UNFOLDED_CONTENT = frozenset(map(tag_of, CONTENT))
+
+# Taken out again by name: a window that the source does not have says so itself (`DEFAULT_WINDOW`).
+_TAKEN_OUT = frozenset(map(tag_of, (*WINDOW, "FrameLaterality")))
+
+# Groups whose attributes do not come to the top level when a frame is unfolded.
+_STAYS_AWAY = frozenset(tag_of(keyword) for keyword in (*FRAME_TYPE_SEQUENCES.values(), *CLASSIC_SEQUENCES))
+
 Groups = dict[int, Element]
 
 
-def frame_groups(ds: DataSet, modality: str) -> tuple[Groups, set[int]]:
-    """Return the functional groups of one frame and the tags they consume.
+class FrameGroups(NamedTuple):
+    """What one classic image becomes.
 
-    Frame Content and Conversion Source, which are never shared, are not among them; references still name the classic
-    targets.
+    Attributes
+    ----------
+    groups : dict
+        Functional groups by tag, but for Frame Content and Conversion Source, which are never shared.
+    content : list of Element
+        What it says for Frame Content.
+    consumed : set of int
+        Tags of attributes that the groups have as they were.
+    added : set of int
+        Tags that unfolding brings to the top level and the image does not have.
+    """
+
+    groups: Groups
+    content: list[Element]
+    consumed: set[int]
+    added: set[int]
+
+
+def frame_groups(ds: DataSet, modality: str, *, legacy: bool = True) -> FrameGroups:
+    """Return the functional groups of one frame; references still name the classic targets.
 
     Parameters
     ----------
@@ -88,6 +129,8 @@ def frame_groups(ds: DataSet, modality: str) -> tuple[Groups, set[int]]:
         Header of the classic image.
     modality : {"CT", "MR", "PT"}
         Row of table C.3.5-1.
+    legacy : bool
+        For the Legacy Converted IOD, not the Enhanced one.
     """
     groups: Groups = {}
     consumed: set[int] = set()
@@ -95,14 +138,24 @@ def frame_groups(ds: DataSet, modality: str) -> tuple[Groups, set[int]]:
         if modality in modalities:
             _move(ds, name, keywords, groups, consumed)
     _frame_voi_lut(ds, modality, groups, consumed)
-    _pixel_value_transformation(ds, modality, groups, consumed)
+    _pixel_value_transformation(ds, modality, groups, consumed, legacy=legacy)
     _frame_anatomy(ds, groups, consumed)
-    _put(groups, FRAME_TYPE_SEQUENCES[modality], frame_type(ds))
-    if modality != "CT" and items(ds, REAL_WORLD_VALUES):
-        groups[REAL_WORLD_VALUES] = ds[REAL_WORLD_VALUES]  # C.7.6.16.2.11
+    _put(groups, FRAME_TYPE_SEQUENCES[modality], frame_type(ds, modality))
+    if not (legacy and modality == "CT") and items(ds, REAL_WORLD_VALUES):
+        groups[REAL_WORLD_VALUES] = ds[REAL_WORLD_VALUES]  # C.7.6.16.2.11, not in A.70
         consumed.add(REAL_WORLD_VALUES)
     _references(ds, groups, consumed)
-    return groups, consumed
+    macro_groups(ds, modality, groups, consumed, legacy=legacy)
+    content = _content(ds)
+    consumed.update(element.tag for element in content if element.tag in _UNFOLDED_CONTENT and is_verbatim(ds, element))
+    unfolded = [element for element in content if element.tag in _UNFOLDED_CONTENT]
+    for tag, group in groups.items():
+        if tag not in _STAYS_AWAY and isinstance(group.value, tuple) and len(group.value) == 1:
+            unfolded.extend(group.value[0].values())
+    added = {element.tag for element in unfolded if element.value and is_empty(ds.get(element.tag))}
+    if FRAME_ANATOMY in groups and not text(ds, "ImageLaterality") and not text(ds, "Laterality"):
+        added.add(tag_of("ImageLaterality"))
+    return FrameGroups(groups, content, consumed, added - STAND_INS.keys() - _TAKEN_OUT)
 
 
 def _put(groups: Groups, keyword: str, item: DataSet) -> None:
@@ -155,10 +208,16 @@ def _first(ds: DataSet, keyword: str, default: float) -> float:
     return values[0] if values else default
 
 
-def _pixel_value_transformation(ds: DataSet, modality: str, groups: Groups, consumed: set[int]) -> None:
-    """Pixel Value Transformation (C.7.6.16.2.9, C.8.15.3.10): always for CT and PET, for MR when it rescales."""
+def _pixel_value_transformation(
+    ds: DataSet, modality: str, groups: Groups, consumed: set[int], *, legacy: bool
+) -> None:
+    """Pixel Value Transformation (C.7.6.16.2.9, C.8.15.3.10): always for CT and PET, for MR when it rescales.
+
+    Enhanced MR has to say that stored values are what they are, which is all that an MR image without rescaling says.
+    """
     has_rescale = bool(text(ds, "RescaleSlope") and text(ds, "RescaleIntercept"))
-    if modality == "MR" and not has_rescale:
+    monochrome = text(ds, "PhotometricInterpretation") == "MONOCHROME2"
+    if modality == "MR" and not has_rescale and (legacy or not monochrome):
         return
     found = {tag_of(keyword): ds[tag_of(keyword)] for keyword in RESCALE if text(ds, keyword)}
     consumed.update(found)
@@ -190,16 +249,31 @@ def _frame_anatomy(ds: DataSet, groups: Groups, consumed: set[int]) -> None:
         region = code(part[0], "SCT", part[1])
     else:
         return
-    side = text(ds, "ImageLaterality") or text(ds, "Laterality")
-    laterality = make("FrameLaterality", side if side in ("R", "L", "B") else "U")
-    _put(groups, "FrameAnatomySequence", dataset(laterality, sequence("AnatomicRegionSequence", region)))
+    found = [make("FrameLaterality", _laterality(ds, region)), sequence("AnatomicRegionSequence", region)]
+    structures = ds.get(tag_of("PrimaryAnatomicStructureSequence"))
+    if structures is not None and not is_empty(structures):
+        found.append(structures)
+        consumed.add(structures.tag)
+    _put(groups, "FrameAnatomySequence", dataset(*found))
 
 
-def frame_type(ds: DataSet) -> DataSet:
+def _laterality(ds: DataSet, region: DataSet) -> str:
+    """Return Frame Laterality: as the image says it, or a modifier of its region; else unpaired (C.7.6.16.2.8)."""
+    side = text(ds, "ImageLaterality") or text(ds, "FrameLaterality") or text(ds, "Laterality")
+    if side in ("R", "L", "B", "U"):
+        return side
+    modifiers = {text(item, "CodeValue") for item in items(region, "AnatomicRegionModifierSequence")}
+    sides = {SIDES[value] for value in modifiers if value in SIDES}
+    return sides.pop() if len(sides) == 1 else "U"
+
+
+def frame_type(ds: DataSet, modality: str) -> DataSet:
     """Return the item of CT Image Frame Type, MR Image Frame Type or PET Frame Type (C.8.16.1, C.8.16.2).
 
-    Values 1 and 3 of Frame Type are those of Image Type, value 2 can only be PRIMARY; value 4 is NONE for an original
-    image, a standard term of derived contrast if the image has one, else empty, as only legacy converted objects may.
+    Values 1 and 3 of Frame Type are those of Image Type. PRIMARY is the only Enumerated Value that C.8.16.1.2 has for
+    value 2: a SECONDARY of the source stays in Unassigned with the rest of its Image Type. Value 4 is NONE for an
+    original image, a standard term of derived contrast if the image has one, else empty, as only legacy converted
+    objects may. What an MR image says of its complex component and contrast stands here as well (C.8.13.3.1).
     """
     # Upper case of ASCII letters only: other letters might have one that the value's encoding lacks.
     kind = [value.strip() for value in raw(ds, "ImageType").upper().decode("latin-1").split("\\")]
@@ -210,11 +284,13 @@ def frame_type(ds: DataSet) -> DataSet:
         contrast = next((value for value in kind[3:] if value in DERIVED_CONTRASTS), "")
     properties, technique = _volume(first, kind)
     color = "TRUE_COLOR" if text(ds, "PhotometricInterpretation") == "RGB" else "MONOCHROME"
+    described = ("ComplexImageComponent", "AcquisitionContrast") if modality == "MR" else ()
     return dataset(
         make("FrameType", first, "PRIMARY", third, contrast),
         make("PixelPresentation", color),
         make("VolumetricProperties", properties),
         make("VolumeBasedCalculationTechnique", technique),
+        *(element for element in (enhanced_value(ds, keyword) for keyword in described) if element is not None),
     )
 
 
@@ -255,16 +331,12 @@ def _with_purpose(element: Element, purpose: DataSet) -> Element:
     return element._replace(value=found)
 
 
-def frame_content(ds: DataSet) -> list[Element]:
-    """Return what a classic image says for Frame Content (C.7.6.16.2.2): acquisition number and datetime."""
+def _content(ds: DataSet) -> list[Element]:
+    """Return what a classic image says for Frame Content (C.7.6.16.2.2)."""
     found = []
-    number = integer(ds, "AcquisitionNumber")
-    if number is not None and 0 <= number <= 0xFFFF:
-        found.append(make("FrameAcquisitionNumber", number))
-    moment = text(ds, "AcquisitionDateTime")
-    if not moment and re.fullmatch(r"\d{8}", text(ds, "AcquisitionDate")):
-        time = text(ds, "AcquisitionTime")
-        moment = text(ds, "AcquisitionDate") + (time if re.fullmatch(r"(\d\d){1,3}(\.\d{1,6})?", time) else "")
-    if moment:
-        found.append(make("FrameAcquisitionDateTime", moment))
+    for keyword in ("FrameAcquisitionNumber", "FrameAcquisitionDateTime", *CONTENT):
+        element = enhanced_value(ds, keyword)
+        # A comment of the whole image has its home at the top level.
+        if element is not None and (keyword != "FrameComments" or element.tag in ds):
+            found.append(element)
     return found

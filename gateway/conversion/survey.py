@@ -6,7 +6,7 @@ or stays with each frame (PS3.3 C.7.6.16.2.FG of Supplement 157: absent equals e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gateway.conversion.groups import STAND_INS, Groups, frame_groups
@@ -31,13 +31,23 @@ LEFT_OUT = frozenset(
     )
 )  # fmt: skip
 
+# Attributes of Common CT/MR Image Description and MR Image Description (C.8.16.2, C.8.13.3.1).
+DESCRIPTION = (
+    "PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique",
+    "ComplexImageComponent", "AcquisitionContrast",
+)  # fmt: skip
 
-def remaining(ds: DataSet, consumed: set[int]) -> Iterator[tuple[Key, Element]]:
-    """Yield what the functional groups have not consumed and what has a value; absent stand-ins as empty elements."""
+
+def remaining(ds: DataSet, consumed: set[int], added: Iterable[int] = ()) -> Iterator[tuple[Key, Element]]:
+    """Yield what the functional groups have not consumed and what has a value.
+
+    What stands in the new object without being in the source comes as an empty element, which says so: an absent value
+    equals an empty one (Sup 157 FG), and unfolding adds nothing.
+    """
     for key, element in keyed(ds):
         if key not in consumed and key not in LEFT_OUT and not is_empty(element):
             yield key, element
-    for tag in STAND_INS:
+    for tag in (*STAND_INS, *sorted(added)):
         if is_empty(ds.get(tag)):
             yield tag, empty(tag)
 
@@ -48,6 +58,12 @@ class Survey:
 
     Attributes
     ----------
+    modality : str
+        Row of table C.3.5-1.
+    legacy : bool
+        For a Legacy Converted object.
+    added : frozenset of int
+        Tags that the top level has whether or not the sources do.
     count : int
         Number of frames seen.
     values : dict
@@ -73,6 +89,8 @@ class Survey:
     """
 
     modality: str
+    legacy: bool = True
+    added: frozenset[int] = frozenset()
     count: int = 0
     values: dict[Key, Element] = field(default_factory=dict)
     counts: dict[Key, int] = field(default_factory=dict)
@@ -90,17 +108,18 @@ class Survey:
 
     def add(self, ds: DataSet) -> None:
         """Take in the header of one more frame."""
-        groups, consumed = frame_groups(ds, self.modality)
+        groups, _, consumed, added = frame_groups(ds, self.modality, legacy=self.legacy)
         self.count += 1
         self.empty.update(tag for tag, element in ds.items() if not element.value)
-        for key, element in remaining(ds, consumed):
+        for key, element in remaining(ds, consumed, added | self.added):
             self.counts[key] = self.counts.get(key, 0) + 1
             first = self.values.setdefault(key, element)
             if first is not element and key not in self.varying and not same(first, element):
                 self.varying.add(key)
         for tag, group in groups.items():
             self.group_counts[tag] = self.group_counts.get(tag, 0) + 1
-            if self.groups.setdefault(tag, group) != group:
+            first = self.groups.setdefault(tag, group)
+            if first is not group and tag not in self.varying_groups and not same(first, group):
                 self.varying_groups.add(tag)
         self.frame_types.add(_frame_type(groups[tag_of(FRAME_TYPE_SEQUENCES[self.modality])]))
         self._special(ds)
@@ -147,8 +166,7 @@ class Survey:
 def _frame_type(group: Element) -> tuple:
     assert isinstance(group.value, tuple)
     item = group.value[0]
-    description = ("PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique")
-    return texts(item, "FrameType"), *(text(item, keyword) for keyword in description)
+    return texts(item, "FrameType"), *(text(item, keyword) for keyword in DESCRIPTION)
 
 
 def earliest(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key
-from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, REQUEST_ATTRIBUTES, Survey
+from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, DESCRIPTION, REQUEST_ATTRIBUTES, Survey
 from gateway.objects.elements import (
     DataSet,
     Element,
@@ -28,6 +28,7 @@ ENHANCED_ONLY = frozenset(
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames",
         "DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType",
         "PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique", "QueryRetrieveView",
+        "ComplexImageComponent", "AcquisitionContrast",
         "ContributingEquipmentSequence", "PresentationLUTShape", "ContentQualification",
         "ReferencedImageEvidenceSequence", "SourceImageEvidenceSequence",
         "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImageType",
@@ -40,9 +41,6 @@ NO_DATE, NO_TIME = "19000101", "000000"
 
 FRAME_OF_REFERENCE = tag_of("FrameOfReferenceUID")
 _SERIES_ENTITIES = frozenset(("Series", "Equipment", "Frame of Reference"))
-
-# Values of Common CT/MR Image Description that differ among frames are MIXED (C.8.16.1, C.8.16.2).
-_DESCRIPTION = ("PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique")
 
 
 def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -> DataSet:
@@ -93,12 +91,15 @@ def series_elements(survey: Survey) -> DataSet:
 
 
 def merged_type(survey: Survey) -> DataSet:
-    """Return Image Type and the Common CT/MR Image Description attributes of the whole object."""
+    """Return Image Type and the image description of the whole object; what differs among frames is MIXED (C.8.16)."""
     types, *descriptions = zip(*survey.frame_types, strict=True)
-    image_type = make("ImageType", *(_merged(values) for values in zip(*types, strict=True)))
     return dataset(
-        image_type,
-        *(make(keyword, _merged(values)) for keyword, values in zip(_DESCRIPTION, descriptions, strict=True)),
+        make("ImageType", *(_merged(values) for values in zip(*types, strict=True))),
+        *(
+            make(keyword, _merged(values))
+            for keyword, values in zip(DESCRIPTION, descriptions, strict=True)
+            if all(values)
+        ),
     )
 
 

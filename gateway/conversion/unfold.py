@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.conversion.groups import DEFAULT_WINDOW, STAND_INS, WINDOW
+from gateway.conversion.groups import DEFAULT_WINDOW, WINDOW
 from gateway.conversion.keys import Key, keyed, placed
 from gateway.conversion.top_level import ENHANCED_ONLY, own_frame_of_reference
 from gateway.objects.elements import (
@@ -29,7 +29,7 @@ from gateway.objects.elements import (
     texts,
 )
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
-from gateway.standard.functional_groups import CLASSIC_NAMES
+from gateway.standard.macros import CLASSIC_SEQUENCES
 
 _CONTENT = tag_of("FrameContentSequence")
 _SOURCE = tag_of("ConversionSourceAttributesSequence")
@@ -37,7 +37,7 @@ _UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFram
 _FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
 
 # Groups whose sequence is that of the classic image.
-_SAME_IN_CLASSIC = frozenset(map(tag_of, ("ReferencedImageSequence", "RealWorldValueMappingSequence")))
+_SAME_IN_CLASSIC = frozenset(map(tag_of, CLASSIC_SEQUENCES))
 
 _NOT_FLATTENED = frozenset((_SOURCE, *map(tag_of, _UNASSIGNED)))
 
@@ -124,13 +124,12 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
     for groups, keyword in zip((shared, frame), _UNASSIGNED, strict=True):
         for item in items(groups, keyword):
             originals.update(keyed(item))
-    _drop_interpreted(found, originals)
     found.update(originals)
-    for stand_in in STAND_INS:
-        if is_empty(found.get(stand_in)):
-            found.pop(stand_in, None)
     _frame_content(content, found)
     _laterality(found)
+    for key, element in originals.items():
+        if is_empty(element):
+            found.pop(key, None)  # the source had none, whatever modules and groups say
     _original_identity(frame, found)
     return placed(found.items())
 
@@ -165,13 +164,6 @@ def _drop_stand_ins(top: DataSet, found: Found) -> None:
             found.pop(tag_of(keyword), None)
     if not items(top, "AcquisitionContextSequence"):
         found.pop(tag_of("AcquisitionContextSequence"), None)
-
-
-def _drop_interpreted(found: Found, originals: Found) -> None:
-    """Leave out what the conversion has put into enhanced terms, of which the original is kept (E46)."""
-    for keyword, names in CLASSIC_NAMES.items():
-        if any(not is_empty(originals.get(tag_of(name.keyword))) for name in names):
-            found.pop(tag_of(keyword), None)
 
 
 def _frame_content(content: DataSet, found: Found) -> None:

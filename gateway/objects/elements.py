@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -181,12 +182,48 @@ def is_empty(element: Element | None) -> bool:
 
 
 def same(one: Element, other: Element) -> bool:
-    """Tell whether two encoded values are equal, the padding of text apart."""
+    """Tell whether two values mean the same: numbers as text by their value, other text without its padding.
+
+    What is binary, private bytes of unknown VR included, is the same when its bytes are. Sequences are compared item
+    by item and element by element.
+    """
     if one.value == other.value:
         return True
-    if one.vr != other.vr or one.vr in _BYTES or not isinstance(one.value, bytes) or not isinstance(other.value, bytes):
+    if one.vr != other.vr or one.vr in _BYTES:
         return False
-    return stripped(one.value) == stripped(other.value)
+    if isinstance(one.value, tuple) and isinstance(other.value, tuple):
+        return len(one.value) == len(other.value) and all(map(same_items, one.value, other.value))
+    if not isinstance(one.value, bytes) or not isinstance(other.value, bytes):
+        return False
+    if stripped(one.value) == stripped(other.value):
+        return True
+    return one.vr in ("DS", "IS") and _same_numbers(one.value, other.value)
+
+
+def same_items(one: DataSet, other: DataSet) -> bool:
+    """Tell whether two items have the same attributes with the same meaning; an empty one is as good as none."""
+    if one == other:
+        return True
+    for tag in one.keys() | other.keys():
+        a, b = one.get(tag), other.get(tag)
+        if a is None or b is None:
+            if not is_empty(a if b is None else b):
+                return False
+        elif not same(a, b):
+            return False
+    return True
+
+
+def _same_numbers(one: bytes, other: bytes) -> bool:
+    """Tell whether decimal or integer strings have the same values, however they are written."""
+    first, second = one.split(b"\\"), other.split(b"\\")
+    try:
+        return len(first) == len(second) and all(
+            Decimal(a.strip(b" \0").decode("ascii")) == Decimal(b.strip(b" \0").decode("ascii"))
+            for a, b in zip(first, second, strict=True)
+        )
+    except (InvalidOperation, UnicodeDecodeError):
+        return False
 
 
 def raw(ds: DataSet, keyword: str | int) -> bytes:

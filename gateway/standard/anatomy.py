@@ -322,3 +322,10 @@ BODY_PARTS: dict[str, tuple[str, str, bool]] = {
     "WRIST": ("74670003", "Wrist joint", True),
     "ZYGOMA": ("13881006", "Zygoma", True),
 }
+
+# Frame Laterality by the code of an Anatomic Region Modifier (CID 244 Laterality; SNOMED CT and the older SRT codes).
+SIDES: dict[str, str] = {
+    "24028007": "R", "G-A100": "R",
+    "7771000": "L", "G-A101": "L",
+    "51440002": "B", "G-A102": "B",
+}  # fmt: skip

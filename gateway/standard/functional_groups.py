@@ -55,7 +55,7 @@ CLASSIC_NAMES: dict[str, tuple[ClassicName, ...]] = {
     "FrameAcquisitionNumber": (ClassicName("AcquisitionNumber"),),
     "FrameAcquisitionDateTime": (ClassicName("AcquisitionDateTime"),),
     "FrameComments": (ClassicName("ImageComments"),),
-    "TemporalPositionIndex": (ClassicName("TemporalPositionIdentifier"),),
+    "FrameAcquisitionDuration": (ClassicName("ActualFrameDuration"),),
     # C.7.6.16.2.7
     "NominalCardiacTriggerDelayTime": (ClassicName("TriggerTime"),),
     "RRIntervalTimeNominal": (ClassicName("NominalInterval"),),
@@ -73,5 +73,6 @@ CLASSIC_NAMES: dict[str, tuple[ClassicName, ...]] = {
 
 # Attributes of one name whose terms differ: classic term -> enhanced term.
 CLASSIC_TERMS: dict[str, dict[str, str]] = {
-    "InPlanePhaseEncodingDirection": {"ROW": "ROW", "COL": "COLUMN"},  # C.8.3.1, C.8.13.5.3
+    "TypeOfDetectorMotion": {"NONE": "STATIONARY"},  # C.8.9.1, C.8.22.2
+    "InPlanePhaseEncodingDirection": {"COL": "COLUMN"},  # C.8.3.1, C.8.13.5.3
 }

@@ -16,6 +16,17 @@ PER_FRAME_ONLY = frozenset(
         "ConversionSourceAttributesSequence",
     )
 )
+# Macros whose sequence is an attribute of classic images too: it stays one when a frame is unfolded. The attributes of
+# any other group come to the top level if it has exactly one item, else its sequence does as it is.
+CLASSIC_SEQUENCES = frozenset(
+    (
+        "ReferencedImageSequence",
+        "RealWorldValueMappingSequence",
+        "CTAdditionalXRaySourceSequence",
+        "MultienergyCTCharacteristicsSequence",
+        "MultienergyCTProcessingSequence",
+    )
+)
 SHARED_ONLY = frozenset(("UnassignedSharedConvertedAttributesSequence",))
 
 

@@ -215,6 +215,32 @@ MODULES: dict[str, Module] = {
             """
         ),
     ),
+    "Cardiac Synchronization": Module(
+        "C.7.6.18.1",
+        "Image",
+        _keywords(  # Technique is Type 1C: without it nothing says that the module is meant
+            """
+            CardiacSynchronizationTechnique:1 CardiacSignalSource:1C CardiacRRIntervalSpecified:1C
+            CardiacBeatRejectionTechnique:1C LowRRValue:2C HighRRValue:2C IntervalsAcquired:2C IntervalsRejected:2C
+            SkipBeats:3 CardiacFramingType:1C
+            """
+        ),
+    ),
+    "Respiratory Synchronization": Module(
+        "C.7.6.18.2",
+        "Image",
+        _keywords(
+            """
+            RespiratoryMotionCompensationTechnique:1 RespiratorySignalSource:1C RespiratoryTriggerDelayThreshold:1C
+            RespiratoryTriggerType:1C
+            """
+        ),
+    ),
+    "Bulk Motion Synchronization": Module(
+        "C.7.6.18.3",
+        "Image",
+        _keywords("BulkMotionCompensationTechnique:1 BulkMotionSignalSource:1C"),
+    ),
     "Intervention": Module(
         "C.7.6.13",
         "Image",
@@ -325,8 +351,8 @@ MODULES: dict[str, Module] = {
     ),
 }
 
-# Modules by IOD: "M" mandatory, "U" used when the sources fill its Type 1 attributes. Cardiac, respiratory and bulk
-# motion synchronization need values that classic images do not have; their attributes stay unassigned.
+# Modules by IOD: "M" mandatory, "U" used when the sources fill its Type 1 attributes. Contrast/Bolus has all attributes
+# of the enhanced form's Contrast/Bolus Agent Sequence that classic images may have.
 _COMMON = {
     "Patient": "M",
     "Clinical Trial Subject": "U",
@@ -340,13 +366,24 @@ _COMMON = {
     "General Equipment": "M",
     "Enhanced General Equipment": "U",
     "Image Pixel": "M",
+    "Cardiac Synchronization": "U",
+    "Respiratory Synchronization": "U",
     "Acquisition Context": "M",
     "Specimen": "U",
     "SOP Common": "M",
 }
+_CT = {"CT Series": "M", "Contrast/Bolus": "U", "Device": "U", "Enhanced CT Image": "M"}
+_MR = {
+    "MR Series": "M",
+    "Contrast/Bolus": "U",
+    "Bulk Motion Synchronization": "U",
+    "Device": "U",
+    "Enhanced MR Image": "M",
+}
+_PT = {"Enhanced PET Series": "M", "Intervention": "U", "Enhanced PET Image": "M"}
 
 IOD_MODULES: dict[str, dict[str, str]] = {
-    "CT": _COMMON | {"CT Series": "M", "Contrast/Bolus": "U", "Device": "U", "Enhanced CT Image": "M"},  # A.70
-    "MR": _COMMON | {"MR Series": "M", "Contrast/Bolus": "U", "Device": "U", "Enhanced MR Image": "M"},  # A.71
-    "PT": _COMMON | {"Enhanced PET Series": "M", "Intervention": "U", "Enhanced PET Image": "M"},  # A.72
+    "CT": _COMMON | _CT,  # A.70
+    "MR": _COMMON | _MR,  # A.71
+    "PT": _COMMON | _PT,  # A.72
 }
