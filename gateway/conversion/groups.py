@@ -153,7 +153,8 @@ def frame_groups(ds: DataSet, modality: str, *, legacy: bool = True) -> FrameGro
         if tag not in _STAYS_AWAY and isinstance(group.value, tuple) and len(group.value) == 1:
             unfolded.extend(group.value[0].values())
     added = {element.tag for element in unfolded if element.value and is_empty(ds.get(element.tag))}
-    if FRAME_ANATOMY in groups and not text(ds, "ImageLaterality") and not text(ds, "Laterality"):
+    sides = {text(item, "FrameLaterality") for item in items(groups, FRAME_ANATOMY)} - {"U"}
+    if sides and not text(ds, "ImageLaterality") and not text(ds, "Laterality"):
         added.add(tag_of("ImageLaterality"))
     return FrameGroups(groups, content, consumed, added - STAND_INS.keys() - _TAKEN_OUT)
 
