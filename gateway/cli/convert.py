@@ -321,6 +321,7 @@ def _explain(planned: Planned) -> dict[str, Any]:
         "shared_attributes": len(survey.shared()),
         "per_frame_attributes": len(survey.values) - len(survey.shared()),
         "shared_groups": [tag_text(tag) for tag in sorted(survey.shared_groups())],
+        "missing_for_the_enhanced_class": [str(missing) for missing in planned.missing],
     }
 
 

@@ -22,6 +22,7 @@ from gateway.conversion.references import Target, rewritten
 from gateway.conversion.segments import pixel_segments
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining
 from gateway.conversion.top_level import ENHANCED_ONLY, top_level
+from gateway.conversion.true_enhanced import only_time
 from gateway.objects.elements import (
     DataSet,
     Element,
@@ -114,7 +115,7 @@ class _Builder:
         self.read = read
         survey = planned.survey
         self.shared_groups = survey.shared_groups()
-        self.top = top_level(survey, identity, planned.source_series)
+        self.top = top_level(survey, identity, planned.source_series, planned.demanded)
         self.top.update(self._identity_elements())
         self.copied_equipment = not survey.equipment_differs
         # Shared attributes are written once: at the top level with the same value, else in Unassigned Shared.
@@ -186,6 +187,8 @@ class _Builder:
         if IMAGE_COMMENTS not in self.shared and text(ds, IMAGE_COMMENTS) and FRAME_COMMENTS not in ds:
             content.append(ds[IMAGE_COMMENTS]._replace(tag=FRAME_COMMENTS))
             added.add(FRAME_COMMENTS)
+        if not survey.legacy:
+            content.extend(only_time(survey.modality, self.planned.indices))
         frame_content = dataset(*content, *self.planned.indices.frame_content(number))
         source = dataset(
             make("ReferencedSOPClassUID", fact.sop_class), make("ReferencedSOPInstanceUID", fact.sop_instance)
@@ -204,8 +207,8 @@ class _Builder:
         )
 
     def _is_shared(self, key: Key) -> bool:
-        # Contributing Equipment that differs in its times alone is copied and kept with each frame as well (G8).
-        return key in self.shared
+        # Of Contributing Equipment that differs in its times alone the first is copied, as the worked example has it.
+        return key in self.shared or (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
 
     def _finished(self, groups: Groups) -> Groups:
         """Return groups whose references name what their targets have become."""

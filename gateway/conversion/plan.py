@@ -20,7 +20,9 @@ from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, froze
 from gateway.conversion.references import Target
 from gateway.conversion.survey import Survey
 from gateway.conversion.top_level import series_elements
+from gateway.conversion.true_enhanced import Decision, missing_places, rehomed
 from gateway.errors import GatewayError
+from gateway.objects.elements import DataSet
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, read_header
 from gateway.standard.sop_classes import CONVERSIONS
@@ -87,21 +89,39 @@ def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) ->
     each = -(-len(group) // parts)
     for start in range(0, len(group), each):
         frames = group[start : start + each]
-        modality = frames[0].modality
-        survey = Survey(modality)
-        for fact in frames:
-            try:
-                survey.add(read(fact).dataset)
-            except (GatewayError, OSError, ValueError) as error:
-                raise Unplannable(fact.name, str(error)) from error
-        yield Planned(
-            modality,
-            frames,
-            survey,
-            index(frames),
-            CONVERSIONS[modality].legacy,
-            series_attributes=_series_digest(survey, frames[0]),
-        )
+        yield _planned(frames, read)
+
+
+def _planned(frames: list[Facts], read: Callable[[Facts], Header]) -> Planned:
+    """Plan the object that frames become: of the true Enhanced class if they have all that it demands."""
+    modality = frames[0].modality
+    survey, decision, indices = Survey(modality), Decision(modality), index(frames)
+    decision.missing.extend(missing_places(indices, modality))
+
+    def take(ds: DataSet) -> None:
+        survey.add(ds)
+        decision.add(ds)
+
+    _each(frames, read, take)
+    row = CONVERSIONS[modality]
+    if decision.missing:
+        planned = Planned(modality, frames, survey, indices, row.legacy, missing=tuple(decision.missing))
+    else:
+        survey = Survey(modality, legacy=False, added=frozenset(decision.top))
+        _each(frames, read, survey.add)
+        indices = rehomed(indices, survey.groups, modality)
+        planned = Planned(modality, frames, survey, indices, row.enhanced, demanded=decision.top)
+    planned.series_attributes = _series_digest(survey, frames[0])
+    return planned
+
+
+def _each(frames: list[Facts], read: Callable[[Facts], Header], take: Callable[[DataSet], None]) -> None:
+    """Give every header to `take`."""
+    for fact in frames:
+        try:
+            take(read(fact).dataset)
+        except (GatewayError, OSError, ValueError) as error:
+            raise Unplannable(fact.name, str(error)) from error
 
 
 def _series_digest(survey: Survey, fact: Facts) -> str:

@@ -11,7 +11,9 @@ from gateway.conversion.dimensions import Indices
 from gateway.conversion.facts import Facts
 from gateway.conversion.references import Target
 from gateway.conversion.survey import Survey
+from gateway.conversion.true_enhanced import Missing
 from gateway.errors import ConversionError
+from gateway.objects.elements import DataSet
 from gateway.objects.recipe import Recipe
 
 
@@ -64,6 +66,10 @@ class Planned:
         What they have in common.
     indices : Indices
         Their dimension index values.
+    demanded : DataSet
+        Top-level attributes of the true Enhanced class, if that is what it becomes.
+    missing : tuple of Missing
+        What its sources lack for the true Enhanced class.
     """
 
     modality: str
@@ -76,6 +82,8 @@ class Planned:
     instance_number: int = 1
     series_attributes: str = ""
     series_start: tuple[str, str] = ("", "")
+    demanded: DataSet = field(default_factory=dict)
+    missing: tuple[Missing, ...] = ()
 
     @property
     def source_series(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key
+from gateway.conversion.macro_groups import TABLES
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, DESCRIPTION, REQUEST_ATTRIBUTES, Survey
 from gateway.objects.elements import (
     DataSet,
@@ -57,6 +58,8 @@ def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -
     found: DataSet = {}
     for name, usage in IOD_MODULES[survey.modality].items():
         module = MODULES[name]
+        if name == "Contrast/Bolus" and not survey.legacy:
+            continue  # the Enhanced IODs have another form of it
         if entities is not None and module.entity not in entities:
             continue
         attributes = [(tag_of(keyword), kind) for keyword, _, kind in map(_split, module.attributes)]
@@ -69,6 +72,13 @@ def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -
             elif tag not in found and (kind == "2" or (kind in ("1C", "2C") and _empty_everywhere(tag, survey))):
                 found[tag] = empty(tag)
     return found
+
+
+def _optional_elements(survey: Survey) -> DataSet:
+    """Return what the modules of the Enhanced IOD demand of other images and all frames of this one have."""
+    shared = survey.shared()
+    tags = {tag_of(demand.path[0]) for rows in TABLES[survey.modality].MODULES for demand in rows.demands}
+    return {tag: shared[tag] for tag in tags if not is_empty(shared.get(tag))}
 
 
 def _empty_everywhere(tag: int, survey: Survey) -> bool:
@@ -150,15 +160,30 @@ def _contributing_equipment(survey: Survey, identity: Identity) -> Element:
     return sequence("ContributingEquipmentSequence", *older, identity.equipment("enhanced"))
 
 
-def top_level(survey: Survey, identity: Identity, source_series: str) -> DataSet:
-    """Return the top level of the object but for its identity, functional groups, dimensions and pixel data."""
+def top_level(survey: Survey, identity: Identity, source_series: str, demanded: DataSet) -> DataSet:
+    """Return the top level of the object but for its identity, functional groups, dimensions and pixel data.
+
+    Parameters
+    ----------
+    survey : Survey
+        The frames of the object.
+    identity : Identity
+        Settings for Contributing Equipment.
+    source_series : str
+        Where the frames come from.
+    demanded : DataSet
+        What the true Enhanced class demands, none for a Legacy Converted one.
+    """
     found = copied_elements(survey)
+    if not survey.legacy:
+        found.update(_optional_elements(survey))
     if tag_of("FrameAnatomySequence") in survey.groups:
         found.pop(tag_of("Laterality"), None)  # Frame Laterality says it (C.7.3.1)
     else:
         found.setdefault(tag_of("Laterality"), make("Laterality"))
     found.pop(REQUEST_ATTRIBUTES, None)
     found.update(computed_elements(survey, identity, source_series))
+    found.update(demanded)
     for tag in ("ComplexImageComponent", "AcquisitionContrast"):
         if is_empty(found.get(tag_of(tag))):
             found.pop(tag_of(tag), None)

@@ -74,6 +74,8 @@ COMMON_MACROS: dict[str, str] = {
         "&RespiratoryMotionCompensationTechnique!=NONE|REALTIME|BREATH_HOLD"
     ),
     "ContrastBolusUsageSequence": "contrast",
+    "ReferencedImageSequence": "+ReferencedImageSequence",
+    "DerivationImageSequence": "+SourceImageSequence",
 }
 
 COMMON_ATTRIBUTES: dict[str, str] = {
