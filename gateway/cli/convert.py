@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from gateway.conversion.classic import ClassicImage
     from gateway.conversion.facts import Facts
     from gateway.conversion.planned import Planned
-    from gateway.conversion.study import Converted
+    from gateway.conversion.study import Converted, Made
     from gateway.objects.part10 import Header
+    from gateway.objects.recipe import Recipe
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Outcome:
         Number of sources.
     objects : list of dict
         New objects: class, SOP Instance UID, frames, file.
+    companions : list of dict
+        New objects that are no multi-frame images: kind, class, SOP Instance UID, number of sources, file.
     kept : dict of str to int
         Number of instances passed on by reason.
     """
@@ -51,6 +54,7 @@ class Outcome:
     description: str
     instances: int = 0
     objects: list[dict] = field(default_factory=list)
+    companions: list[dict] = field(default_factory=list)
     kept: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
@@ -178,6 +182,8 @@ def _to_enhanced(facts: list[Facts], output: Path | None, scratch: Path, report:
     result = convert_facts(facts, lambda uid: scratch / f"{uid}.recipe", identity=Identity())
     for converted in result.objects:
         _take_object(converted, output, report, explain=explain)
+    for made in result.companions:
+        _take_companion(made, output, report)
     for fact in facts:
         reason = result.kept.get(fact.name)
         if reason is None:
@@ -193,8 +199,6 @@ def _to_enhanced(facts: list[Facts], output: Path | None, scratch: Path, report:
 
 def _take_object(converted: Converted, output: Path | None, report: Report, *, explain: bool) -> None:
     """Write one new object and enter it in the report."""
-    from gateway.objects.part10 import file_meta
-
     planned, recipe = converted.planned, converted.recipe
     study, place = planned.frames[0].study, output or Path()
     target = _place(place, study, planned.series, planned.sop_instance, recipe.digest, report)
@@ -209,9 +213,31 @@ def _take_object(converted: Converted, output: Path | None, report: Report, *, e
         row["explain"] = _explain(planned)
     report.series[planned.source_series].objects.append(row)
     if output is not None:
-        by_name = {fact.name: fact for fact in planned.frames}
-        head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
-        _write(target, itertools.chain([head], recipe.source(lambda name: by_name[name].path).chunks()), report)
+        _write_recipe(target, recipe, {fact.name: fact.path for fact in planned.frames}, report)
+
+
+def _take_companion(made: Made, output: Path | None, report: Report) -> None:
+    """Write an object that was derived beside the images and enter it in the report."""
+    companion, recipe = made.companion, made.recipe
+    target = _place(output or Path(), companion.study, companion.series, companion.sop_instance, recipe.digest, report)
+    row = {
+        "kind": companion.kind,
+        "sop_class": companion.sop_class,
+        "sop_instance": companion.sop_instance,
+        "sources": len(companion.sources),
+        "file": str(target) if output else None,
+    }
+    report.series[companion.sources[0].series].companions.append(row)
+    if output is not None:
+        by_name = {fact.name: fact.path for fact in companion.sources}
+        _write_recipe(target, recipe, by_name, report)
+
+
+def _write_recipe(target: Path, recipe: Recipe, by_name: dict[str, Path], report: Report) -> None:
+    from gateway.objects.part10 import file_meta
+
+    head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
+    _write(target, itertools.chain([head], recipe.source(by_name.__getitem__).chunks()), report)
 
 
 def _to_classic(facts: list[Facts], output: Path | None, scratch: Path, report: Report) -> None:
@@ -334,6 +360,11 @@ def _print(report: Report, output: Path | None) -> None:
             click.echo(f"    -> {name}, {count(made['frames'], 'frame')}, {made['sop_instance']}")
             for key, value in made.get("explain", {}).items():
                 click.echo(f"       {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
+        for made in outcome.companions:
+            name = sop_class_name(made["sop_class"])
+            click.echo(
+                f"    -> {name}, {made['kind']} for {count(made['sources'], 'instance')}, {made['sop_instance']}"
+            )
         for reason, number in outcome.kept.items():
             click.echo(
                 f"    -> {number} unchanged: {reason}" if "left out" not in reason else f"    -> {number} {reason}"

@@ -1,7 +1,8 @@
 """What the PACS of the demonstration holds, compared with what was sent - by pydicom alone, not by the box's own code.
 
 Every sent instance must be there exactly once: as itself, byte for byte, or as the one frame of an enhanced object that
-names it as its Conversion Source (PS3.3 C.12.1.1.4), with the same pixel bytes and every element's value.
+names it as its Conversion Source (PS3.3 C.12.1.1.4), with the same pixel bytes and every element's value. Overlays and
+graphic annotations are in presentation states that apply to the frame.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from gateway.cli.states import States, moves
 
 # SOP Class and Instance are in the Conversion Source; a conversion has its own Query/Retrieve View, Contributing
 # Equipment and Conversion Source; Referenced and Source Image may name what their targets have become. Pixel Data is
@@ -77,17 +80,35 @@ class Findings:
 def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Findings:
     """Compare the files at the PACS with the files that were sent, by SOP Instance UID."""
     findings = Findings()
+    arrived = list(arrived)
+    states = _states(arrived, sent)
     for path in arrived:
         with path.open("rb") as file:
             header = pydicom.dcmread(file, stop_before_pixels=True)
             found = _received(path, header, sent)
             findings.received.append(found)
             if found.made:
-                _compare_frames(findings, found, header, path, sent)
+                _compare_frames(findings, found, header, path, sent, states)
             else:
                 _compare_whole(findings, found, path, sent)
     _account(findings, sent)
     return findings
+
+
+def _states(arrived: Iterable[Path], sent: Mapping[str, Path]) -> States:
+    """Return the presentation states that were made on the way."""
+    states = States()
+    for path in arrived:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        if header.get("Modality") == "PR" and _beside(header) and header.SOPInstanceUID not in sent:
+            states.add(path, header)
+    return states
+
+
+def _beside(header: Dataset) -> bool:
+    """Return whether an object was made beside images: its Conversion Sources are of other classes."""
+    sources = header.get("ConversionSourceAttributesSequence") or []
+    return bool(sources) and all(item.ReferencedSOPClassUID != header.SOPClassUID for item in sources)
 
 
 def _received(path: Path, header: Dataset, sent: Mapping[str, Path]) -> Received:
@@ -104,7 +125,7 @@ def _received(path: Path, header: Dataset, sent: Mapping[str, Path]) -> Received
         series=header.SeriesInstanceUID,
         frames=_count(header),
         digest=data_set_digest(path),
-        carries=sources or [header.SOPInstanceUID],
+        carries=sources or ([] if _beside(header) else [header.SOPInstanceUID]),
         made=bool(sources) and header.SOPInstanceUID not in sent,
     )
 
@@ -138,7 +159,9 @@ def _compare_whole(findings: Findings, found: Received, path: Path, sent: Mappin
         findings.problems.append(f"{found.sop_instance}: arrived with other content than it was sent with")
 
 
-def _compare_frames(findings: Findings, found: Received, header: Dataset, path: Path, sent: Mapping[str, Path]) -> None:
+def _compare_frames(
+    findings: Findings, found: Received, header: Dataset, path: Path, sent: Mapping[str, Path], states: States
+) -> None:
     shared = _flat(header.SharedFunctionalGroupsSequence[0])
     top = {_key(header, element): [element] for element in header}
     frames = frames_of(path)
@@ -158,7 +181,8 @@ def _compare_frames(findings: Findings, found: Received, header: Dataset, path: 
                 continue
             findings.elements += 1
             held = [*group.get(key, ()), *shared.get(key, ()), *top.get(key, ())]
-            if not any(_same(element, other) for other in held):
+            kept = any(_same(element, other) for other in held)
+            if not kept and not (moves(element.tag) and states.hold(found.sop_instance, number, element)):
                 findings.problems.append(f"{found.sop_instance} frame {number}: {element.tag} of {source.name} is lost")
     if next(frames, None) is not None:
         findings.problems.append(f"{found.sop_instance}: has more frames than sources")

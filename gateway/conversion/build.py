@@ -18,6 +18,7 @@ from gateway.conversion.groups import (
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.keys import Key, placed
 from gateway.conversion.planned import Planned
+from gateway.conversion.presentation import state_reference
 from gateway.conversion.references import Target, rewritten
 from gateway.conversion.segments import pixel_segments
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining
@@ -153,6 +154,7 @@ class _Builder:
             *([make("SeriesTime", time)] if time else []),
             *planned.indices.module(organization),
             *evidence(planned, self.shared_groups, targets=self.targets, resolve=self.resolve, read=self.read),
+            *state_reference(planned.states),
             *self._lossy_method(),
         )
 

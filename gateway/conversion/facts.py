@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from gateway.conversion.overlays import presentation_refusal, presentation_tags
 from gateway.conversion.references import referenced
 from gateway.errors import ObjectError
 from gateway.objects.elements import DataSet, Span, integer, items, numbers, raw, tag_of, tag_text, text, texts
@@ -143,11 +144,13 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         False if it shall be passed on as it is.
     """
     ds = header.dataset
-    found = list(referenced(ds))
     reason = "" if convert else "its sender's images are passed on as they are"
     if not reason:
         reason = refusal(header)
     image = not reason
+    # What annotations of an image refer to is the image itself, which a presentation state will do for them.
+    moved = presentation_tags(ds) if image else frozenset()
+    found = list(referenced({tag: element for tag, element in ds.items() if tag not in moved} if moved else ds))
     return Facts(
         name=name,
         file=str(path),
@@ -266,12 +269,9 @@ def _kind(header: Header) -> str:
 
 def _annotations(header: Header) -> str:
     for tag in header.dataset:
-        if tag >> 24 == 0x60 and not tag >> 16 & 1:
-            return "it has overlays"
         if tag >> 24 == 0x50 and not tag >> 16 & 1:
             return "it has curves"
     for keyword, what in (
-        ("GraphicAnnotationSequence", "graphic annotations"),
         ("EncryptedAttributesSequence", "encrypted attributes"),
         ("ModalityLUTSequence", "a modality lookup table"),
     ):
@@ -283,7 +283,7 @@ def _annotations(header: Header) -> str:
         return "it names source images without saying by a code how it was derived"
     if items(header.dataset, "VOILUTSequence") and not text(header.dataset, "WindowCenter"):
         return "it has a VOI lookup table and no window"
-    return ""
+    return presentation_refusal(header)
 
 
 def _geometry(header: Header) -> str:

@@ -15,14 +15,15 @@ from gateway.conversion.dimensions import index
 from gateway.conversion.facts import Facts
 from gateway.conversion.grouping import find_twins, frame_order, grouped
 from gateway.conversion.identity import Identity
+from gateway.conversion.looks import Looks
 from gateway.conversion.naming import assign_series, assign_uids
 from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, frozen_targets
+from gateway.conversion.presentation import presentation_states
 from gateway.conversion.references import Target
 from gateway.conversion.survey import Survey
 from gateway.conversion.top_level import series_elements
 from gateway.conversion.true_enhanced import Decision, missing_places, rehomed
 from gateway.errors import GatewayError
-from gateway.objects.elements import DataSet
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, read_header
 from gateway.standard.sop_classes import CONVERSIONS
@@ -76,6 +77,8 @@ def make_plan(
     assign_series(plan.objects, identity, frozen)
     assign_uids(plan.objects, identity, plan.targets, resolve)
     for planned in plan.objects:
+        planned.states = presentation_states(planned, identity)
+        plan.companions.extend(planned.states)
         for number, fact in enumerate(planned.frames, 1):
             plan.targets[fact.sop_instance] = Target(
                 planned.sop_class, planned.sop_instance, planned.series, fact.study, number
@@ -96,11 +99,13 @@ def _planned(frames: list[Facts], read: Callable[[Facts], Header]) -> Planned:
     """Plan the object that frames become: of the true Enhanced class if they have all that it demands."""
     modality = frames[0].modality
     survey, decision, indices = Survey(modality), Decision(modality), index(frames)
+    looks = Looks(modality)
     decision.missing.extend(missing_places(indices, modality))
 
-    def take(ds: DataSet) -> None:
-        survey.add(ds)
-        decision.add(ds)
+    def take(header: Header) -> None:
+        survey.add(header.dataset)
+        decision.add(header.dataset)
+        looks.add(header)
 
     _each(frames, read, take)
     row = CONVERSIONS[modality]
@@ -108,18 +113,19 @@ def _planned(frames: list[Facts], read: Callable[[Facts], Header]) -> Planned:
         planned = Planned(modality, frames, survey, indices, row.legacy, missing=tuple(decision.missing))
     else:
         survey = Survey(modality, legacy=False, added=frozenset(decision.top))
-        _each(frames, read, survey.add)
+        _each(frames, read, lambda header: survey.add(header.dataset))
         indices = rehomed(indices, survey.groups, modality)
         planned = Planned(modality, frames, survey, indices, row.enhanced, demanded=decision.top)
     planned.series_attributes = _series_digest(survey, frames[0])
+    planned.looks = looks.found()
     return planned
 
 
-def _each(frames: list[Facts], read: Callable[[Facts], Header], take: Callable[[DataSet], None]) -> None:
+def _each(frames: list[Facts], read: Callable[[Facts], Header], take: Callable[[Header], None]) -> None:
     """Give every header to `take`."""
     for fact in frames:
         try:
-            take(read(fact).dataset)
+            take(read(fact))
         except (GatewayError, OSError, ValueError) as error:
             raise Unplannable(fact.name, str(error)) from error
 

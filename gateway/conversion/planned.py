@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.conversion.dimensions import Indices
 from gateway.conversion.facts import Facts
+from gateway.conversion.looks import Look
 from gateway.conversion.references import Target
 from gateway.conversion.survey import Survey
 from gateway.conversion.true_enhanced import Missing
@@ -70,6 +71,10 @@ class Planned:
         Top-level attributes of the true Enhanced class, if that is what it becomes.
     missing : tuple of Missing
         What its sources lack for the true Enhanced class.
+    looks : list of Look
+        What presentation states have to show of them.
+    states : sequence of Companion
+        These states, once the UIDs are fixed.
     """
 
     modality: str
@@ -84,6 +89,8 @@ class Planned:
     series_start: tuple[str, str] = ("", "")
     demanded: DataSet = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
+    looks: list[Look] = field(default_factory=list)
+    states: Sequence[Companion] = ()
 
     @property
     def source_series(self) -> str:

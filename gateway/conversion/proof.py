@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway.conversion.facts import Facts
+from gateway.conversion.overlays import presentation_tags
 from gateway.conversion.proof_elements import check_elements
 from gateway.conversion.proof_pixels import check_pixels
 from gateway.conversion.references import Target
@@ -27,6 +28,7 @@ from gateway.objects.recipe import Recipe
 
 PER_FRAME = tag_of("PerFrameFunctionalGroupsSequence")
 SHARED = tag_of("SharedFunctionalGroupsSequence")
+STATES = tag_of("ReferencedPresentationStateSequence")
 
 
 def prove(
@@ -98,6 +100,8 @@ def _prove_frames(
     number = 0
     for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
         source = read_header(fact.path)
+        if presentation_tags(source.dataset) and not items(top, STATES):
+            raise ConversionError(recipe.sop_instance, f"names no presentation state for what frame {number} shows")
         check_elements(recipe, number, source.dataset, unfold(top, shared, item), back)
         assert source.pixels is not None
         check_pixels(recipe, number, stream.pieces, fact, source.pixels)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gateway.conversion.groups import REFERENCED_IMAGE, SOURCE_IMAGE
 from gateway.conversion.keys import keyed
+from gateway.conversion.overlays import presentation_tags
 from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, LEFT_OUT
 from gateway.errors import ConversionError
@@ -25,8 +26,9 @@ def check_elements(
         if text(source, keyword) != text(unfolded, keyword):
             raise ConversionError(where, f"{keyword} is not that of the source", found=text(unfolded, keyword))
     found = dict(keyed(unfolded))
+    moved = presentation_tags(source)  # the proofs of the presentation states look for it
     for key, element in keyed(source):
-        if key in _NOT_COMPARED or is_empty(element):
+        if key in _NOT_COMPARED or key in moved or is_empty(element):
             continue
         other = found.get(key)
         if key in (REFERENCED_IMAGE, SOURCE_IMAGE):

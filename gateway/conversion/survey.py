@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from gateway.conversion.groups import STAND_INS, Groups, frame_groups
 from gateway.conversion.identity import without_contribution_time
 from gateway.conversion.keys import Key, keyed
+from gateway.conversion.overlays import presentation_tags
 from gateway.objects.elements import DataSet, Element, empty, is_empty, items, same, tag_of, text, texts
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 
@@ -43,9 +44,12 @@ def remaining(ds: DataSet, consumed: set[int], added: Iterable[int] = ()) -> Ite
 
     What stands in the new object without being in the source comes as an empty element, which says so: an absent value
     equals an empty one (Sup 157 FG), and unfolding adds nothing.
+
+    Overlays and graphic annotations are left out (E25, E28): they go into presentation states.
     """
+    moved = presentation_tags(ds)
     for key, element in keyed(ds):
-        if key not in consumed and key not in LEFT_OUT and not is_empty(element):
+        if key not in consumed and key not in moved and key not in LEFT_OUT and not is_empty(element):
             yield key, element
     for tag in (*STAND_INS, *sorted(added)):
         if is_empty(ds.get(tag)):

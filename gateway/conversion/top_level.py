@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key
 from gateway.conversion.macro_groups import TABLES
@@ -31,7 +33,7 @@ ENHANCED_ONLY = frozenset(
         "PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique", "QueryRetrieveView",
         "ComplexImageComponent", "AcquisitionContrast",
         "ContributingEquipmentSequence", "PresentationLUTShape", "ContentQualification",
-        "ReferencedImageEvidenceSequence", "SourceImageEvidenceSequence",
+        "ReferencedImageEvidenceSequence", "SourceImageEvidenceSequence", "ReferencedPresentationStateSequence",
         "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImageType",
         "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
     )
@@ -44,7 +46,9 @@ FRAME_OF_REFERENCE = tag_of("FrameOfReferenceUID")
 _SERIES_ENTITIES = frozenset(("Series", "Equipment", "Frame of Reference"))
 
 
-def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -> DataSet:
+def copied_elements(
+    survey: Survey, *, entities: frozenset[str] | None = None, modules: Mapping[str, str] | None = None
+) -> DataSet:
     """Return the attributes of the IOD's modules that all frames share, Type 2 ones filled empty.
 
     Parameters
@@ -53,10 +57,12 @@ def copied_elements(survey: Survey, *, entities: frozenset[str] | None = None) -
         The frames of the object.
     entities : frozenset of str, optional
         Only modules of these information entities.
+    modules : mapping of str to str, optional
+        Modules of another IOD with their usage.
     """
     shared: dict[Key, Element] = survey.shared()
     found: DataSet = {}
-    for name, usage in IOD_MODULES[survey.modality].items():
+    for name, usage in (modules or IOD_MODULES[survey.modality]).items():
         module = MODULES[name]
         if name == "Contrast/Bolus" and not survey.legacy:
             continue  # the Enhanced IODs have another form of it
@@ -124,7 +130,7 @@ def computed_elements(survey: Survey, identity: Identity, source_series: str) ->
         *merged_type(survey).values(),
         make("ContentDate", survey.content_start[0] or NO_DATE),
         make("ContentTime", survey.content_start[1] or NO_TIME),
-        _contributing_equipment(survey, identity),
+        contributing_equipment(survey, identity),
     ]
     shared = survey.shared()
     if FRAME_OF_REFERENCE not in shared:
@@ -152,7 +158,7 @@ def _standard(shared: dict[Key, Element]) -> list[Element]:
     return [element for key, element in shared.items() if isinstance(key, int)]
 
 
-def _contributing_equipment(survey: Survey, identity: Identity) -> Element:
+def contributing_equipment(survey: Survey, identity: Identity) -> Element:
     """Append to the sources' items where they agree, else start anew (G8)."""
     older: tuple[DataSet, ...] = ()
     if not survey.equipment_differs and CONTRIBUTING_EQUIPMENT in survey.values:

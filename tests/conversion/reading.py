@@ -117,10 +117,17 @@ def unfolded(ds: Dataset, frame: int) -> Plain:
     return {key: value for key, value in found.items() if value}
 
 
+def _presented(key: Any) -> bool:
+    """Tell whether an element goes to a presentation state: overlays, graphic annotations and their layers."""
+    return isinstance(key, BaseTag) and (
+        (key.group >> 8 == 0x60 and not key.is_private) or key in (0x00700001, 0x00700060)
+    )
+
+
 def missing(source: Dataset, found: Plain, *, but: frozenset = frozenset()) -> dict:
     """Return what of a source is not found again."""
     return {
         key: (value, found.get(key))
         for key, value in plain(source).items()
-        if key not in MAY_CHANGE and key not in but and found.get(key) != value
+        if key not in MAY_CHANGE and not _presented(key) and key not in but and found.get(key) != value
     }

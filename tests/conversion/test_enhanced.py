@@ -618,9 +618,6 @@ def test_E46_homes_that_change_the_representation_keep_the_original(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"GraphicAnnotationSequence": [Dataset()]}, "it has graphic annotations"),
-        (lambda ds: ds.add_new(0x60000010, "US", 8), "it has overlays"),
-        (lambda ds: ds.add_new(0x601E0010, "US", 8), "it has overlays"),
         (lambda ds: ds.add_new(0x50020005, "US", 8), "it has curves"),
         ({"ModalityLUTSequence": [Dataset()]}, "it has a modality lookup table"),
         ({"NumberOfFrames": "0"}, "it has 0 frames, a classic image has one"),

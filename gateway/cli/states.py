@@ -1,0 +1,70 @@
+"""Overlays and annotations at the PACS of the demonstration: in presentation states made on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+
+# What a plane of a state always has with the same value, or leaves out because its absence says the same.
+_SAID_OTHERWISE = frozenset((0x0015, 0x0051, 0x0060, 0x0100, 0x0102))
+_GRAPHIC_ANNOTATION, _GRAPHIC_LAYER = 0x00700001, 0x00700060
+_REFERENCED_IMAGE = 0x00081140
+
+
+class States:
+    """The presentation states that were made on the way, by the frames they apply to."""
+
+    def __init__(self) -> None:
+        self._by_frame: dict[tuple[str, int], list[Path]] = defaultdict(list)
+        self._by_image: dict[str, list[Path]] = defaultdict(list)
+
+    def add(self, path: Path, header: Dataset) -> None:
+        """Take in a state."""
+        for series in header.ReferencedSeriesSequence:
+            for item in series.ReferencedImageSequence:
+                if "ReferencedFrameNumber" not in item:
+                    self._by_image[item.ReferencedSOPInstanceUID].append(path)
+                    continue
+                numbers = item["ReferencedFrameNumber"]
+                for number in numbers.value if numbers.VM > 1 else [numbers.value]:
+                    self._by_frame[item.ReferencedSOPInstanceUID, int(number)].append(path)
+
+    def hold(self, image: str, frame: int, element: Any) -> bool:
+        """Return whether an element of a source is in a state that applies to its frame."""
+        if element.tag.group >> 8 == 0x60 and element.tag.element in _SAID_OTHERWISE:
+            return True
+        paths = [*self._by_frame.get((image, frame), ()), *self._by_image.get(image, ())]
+        return any(_same(element, _read(path).get(element.tag)) for path in paths)
+
+
+def moves(tag: int) -> bool:
+    """Return whether an element of an image goes to a presentation state."""
+    return (tag >> 24 == 0x60 and not tag >> 16 & 1) or tag in (_GRAPHIC_ANNOTATION, _GRAPHIC_LAYER)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> Dataset:
+    return pydicom.dcmread(path)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if other is None:
+        return False
+    if one.tag == _GRAPHIC_LAYER:
+        return all(layer in other.value for layer in one.value)
+    if one.tag == _GRAPHIC_ANNOTATION:
+        return [_without_reference(item) for item in one.value] == list(other.value)
+    value, found = one.value, other.value
+    return bool(value.rstrip(b"\0") == found.rstrip(b"\0") if isinstance(value, bytes) else value == found)
+
+
+def _without_reference(item: Dataset) -> Dataset:
+    """Return an annotation as one that applies to all that its state refers to."""
+    found = Dataset()
+    found.update({element.tag: element for element in item if element.tag != _REFERENCED_IMAGE})
+    return found
