@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import Dataset
-
-from tests.conversion.material import (
+from conversion.material import (
     coded,
     frames_of,
     group,
@@ -18,7 +16,8 @@ from tests.conversion.material import (
     unassigned,
     unassigned_shared,
 )
-from tests.conversion.reading import missing, unfolded
+from conversion.reading import missing, unfolded
+from pydicom.dataset import Dataset
 
 GATED = {"ScanOptions": "CG", "HeartRate": "60", "LowRRValue": "900", "HighRRValue": "1100", "NominalInterval": "1000"}
 
