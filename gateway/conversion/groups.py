@@ -28,6 +28,7 @@ from gateway.objects.elements import (
     texts,
 )
 from gateway.standard.anatomy import BODY_PARTS, SIDES
+from gateway.standard.enhanced import COMMON_TERMS
 from gateway.standard.frame_type import (
     DERIVED_CONTRASTS,
     FRAME_TYPE_SEQUENCES,
@@ -283,7 +284,7 @@ def frame_type(ds: DataSet, modality: str) -> DataSet:
     contrast = "NONE"
     if first == "DERIVED":
         contrast = next((value for value in kind[3:] if value in DERIVED_CONTRASTS), "")
-    properties, technique = _volume(first, kind)
+    properties, technique = _volume(ds, first, kind)
     color = "TRUE_COLOR" if text(ds, "PhotometricInterpretation") == "RGB" else "MONOCHROME"
     described = ("ComplexImageComponent", "AcquisitionContrast") if modality == "MR" else ()
     return dataset(
@@ -295,10 +296,17 @@ def frame_type(ds: DataSet, modality: str) -> DataSet:
     )
 
 
-def _volume(first: str, kind: list[str]) -> tuple[str, str]:
-    """Return Volumetric Properties and Volume Based Calculation Technique (tables C.8-133 and C.8-134)."""
+def _volume(ds: DataSet, first: str, kind: list[str]) -> tuple[str, str]:
+    """Return Volumetric Properties and Volume Based Calculation Technique (tables C.8-133 and C.8-134).
+
+    What an image says itself under these names comes before what words in its Image Type tell.
+    """
+    stated = text(ds, "VolumetricProperties"), text(ds, "VolumeBasedCalculationTechnique")
+    known = stated[0] in COMMON_TERMS["VolumetricProperties"]
     if first == "ORIGINAL":
-        return "VOLUME", "NONE"
+        return stated[0] if known else "VOLUME", "NONE"
+    if known and stated[1] in COMMON_TERMS["VolumeBasedCalculationTechnique"]:
+        return stated
     words = {word for value in kind for word in re.split(r"[ _]", value)} | set(kind)
     for term, properties, technique in VOLUMETRIC_TERMS:
         if term in words:

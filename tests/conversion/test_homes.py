@@ -214,3 +214,23 @@ def test_G8_of_equipment_that_differs_in_its_times_alone_the_first_is_copied(tmp
     made = made_of(series_of("CT", 2, [equipment("20240101"), equipment("20240102")]), tmp_path).one
     assert [one.get("ContributionDateTime") for one in made.ContributingEquipmentSequence] == ["20240101", None]
     assert all("ContributingEquipmentSequence" not in unassigned(made, n) for n in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "stated", "expected"),
+    [
+        ("DERIVED", ("SAMPLED", "MIN_IP"), ("SAMPLED", "MIN_IP")),
+        ("DERIVED", ("MIXED", "MIXED"), ("VOLUME", "MIXED")),
+        ("ORIGINAL", ("DISTORTED", "MPR"), ("DISTORTED", "NONE")),
+    ],
+)
+def test_E21_E44_what_an_image_says_of_its_volume_comes_first(
+    first: str, stated: tuple, expected: tuple, tmp_path: Path
+) -> None:
+    change = {"ImageType": [first, "PRIMARY", "OTHER"]}
+    change |= dict(zip(("VolumetricProperties", "VolumeBasedCalculationTechnique"), stated, strict=True))
+    made = made_of(series_of("CT", 2, change), tmp_path).one
+    found = group(made, 0, "CTImageFrameTypeSequence")
+    assert (found.VolumetricProperties, found.VolumeBasedCalculationTechnique) == expected
+    kept = unassigned_shared(made)
+    assert (kept.VolumetricProperties, kept.VolumeBasedCalculationTechnique) == stated
