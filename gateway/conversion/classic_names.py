@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
-from gateway.conversion.keys import keyed
+from gateway.conversion.keys import keyed, placed
 from gateway.objects.elements import (
     DataSet,
     Element,
@@ -85,13 +85,23 @@ def fill(ds: DataSet, modality: str, whole: Whole) -> None:
 
 
 def _fill_from_inside(ds: DataSet) -> None:
-    """Take standard attributes of the classic image from where a manufacturer is known to keep them."""
-    inside = dict(keyed(ds))
+    """Take attributes of the classic image from where a manufacturer is known to keep them.
+
+    Those of the MR Image module, and private ones: nobody else knows what these are for. The sequence stays as well.
+    """
+    found = dict(keyed(ds))
+    wanted = set(map(tag_of, MR_IMAGE))
+    added = {}
     for key in CLASSIC_INSIDE:
-        for item in items({0: inside[key]}, 0) if key in inside else ():
-            for tag in map(tag_of, MR_IMAGE):
-                if is_empty(ds.get(tag)) and not is_empty(item.get(tag)):
-                    ds[tag] = item[tag]
+        for item in items({0: found[key]}, 0) if key in found else ():
+            for inner, element in keyed(item):
+                usable = inner in wanted if isinstance(inner, int) else inner[3] >= 0
+                if usable and is_empty(found.get(inner)) and not is_empty(element):
+                    found[inner] = added[inner] = element
+    if added:
+        filled = placed(found.items())
+        ds.clear()
+        ds.update(filled)
 
 
 def _fill_named(ds: DataSet, enhanced: str, classic: str, factor: float) -> None:
