@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+from gateway.conversion.identity import code
 from gateway.conversion.keys import keyed, placed
+from gateway.conversion.unfold import keep_replaced
 from gateway.objects.elements import (
     DataSet,
     Element,
+    dataset,
     empty,
     integer,
     is_empty,
     items,
     make,
     numbers,
+    sequence,
     standard_vr,
     tag_of,
     text,
@@ -28,7 +32,7 @@ from gateway.objects.elements import (
 )
 from gateway.standard.anatomy import BODY_PARTS
 from gateway.standard.classic_modules import CLASSIC_PIXELS, CLASSIC_REQUIRED, CONDITIONAL
-from gateway.standard.classic_terms import CLASSIC_INSIDE, MR_IMAGE, MR_TERMS, PET_CORRECTIONS, PET_UNITS
+from gateway.standard.classic_terms import CLASSIC_INSIDE, MR_IMAGE, MR_TERMS, PET_CORRECTIONS, PET_POSITIONS, PET_UNITS
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
 from gateway.standard.sop_classes import CONVERSIONS
 
@@ -77,6 +81,8 @@ def fill(ds: DataSet, modality: str, whole: Whole) -> None:
             continue
         for name in names:
             _fill_named(ds, keyword, name.keyword, name.factor)
+    if modality == "PT":
+        _patient_orientation(ds)
     for keyword, filler in (*_FILLERS["all"].items(), *_FILLERS[modality].items()):
         if is_empty(ds.get(tag_of(keyword))):
             found = filler(ds, whole)
@@ -142,8 +148,8 @@ def _acquisition_time(ds: DataSet, whole: Whole) -> Element | None:
 @lru_cache(maxsize=1)
 def _parts_by_code() -> dict[str, str]:
     found: dict[str, str] = {}
-    for part, (code, *_) in BODY_PARTS.items():
-        found.setdefault(code, part)
+    for part, (value, *_) in BODY_PARTS.items():
+        found.setdefault(value, part)
     return found
 
 
@@ -200,6 +206,21 @@ def _diffusion_direction(ds: DataSet, whole: Whole) -> Element | None:
 
 
 # PET
+
+
+def _patient_orientation(ds: DataSet) -> None:
+    """Say by codes how the patient lies: PET images that have these have no Patient Position (C.7.3.1)."""
+    position = PET_POSITIONS.get(text(ds, "PatientPosition"))
+    if position is None or items(ds, "PatientOrientationCodeSequence"):
+        return
+    orientation, modifier, gantry = (code(value, "SCT", meaning) for value, meaning in position)
+    orientation |= dataset(sequence("PatientOrientationModifierCodeSequence", modifier))
+    added = (
+        sequence("PatientOrientationCodeSequence", orientation),
+        sequence("PatientGantryRelationshipCodeSequence", gantry),
+    )
+    ds.update((element.tag, element) for element in added)
+    keep_replaced(ds, ds.pop(tag_of("PatientPosition")))
 
 
 def _units(ds: DataSet, whole: Whole) -> Element | None:
@@ -327,7 +348,7 @@ def complete(ds: DataSet, modality: str) -> list[str]:
                 continue
             if kind == "1":
                 wanting.append(f"{keyword} ({row.module}, {row.section})")
-            else:
+            elif not (row.module == "NM/PET Patient Orientation" and text(ds, "PatientPosition")):
                 ds.setdefault(tag_of(keyword), empty(tag_of(keyword)))
     for where, keyword, other, values in CONDITIONAL:
         if modality == where and values.intersection(texts(ds, other)):

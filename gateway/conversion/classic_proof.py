@@ -34,6 +34,7 @@ Origins = Mapping[tuple[str, int], tuple[str, str]]
 _SOURCE = tag_of("ConversionSourceAttributesSequence")
 _WINDOW = frozenset(map(tag_of, WINDOW))
 _EQUIPMENT = tag_of("ContributingEquipmentSequence")
+_PURPOSE = frozenset((tag_of("PurposeOfReferenceCodeSequence"),))
 _FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
 _UNASSIGNED = tuple(
     map(tag_of, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
@@ -180,6 +181,7 @@ def _check_elements(
 ) -> None:
     carried = [dict(keyed(item)) for key in CARRIERS if key in image for item in _items(image[key])]
     claimed: set[Key] = set()
+    added = _PURPOSE if restored else frozenset()  # purposes of references are stated anew, or by the images themselves
     for level, elements in levels:
         for key, element in elements.items():
             if is_empty(element) or key in MULTI_FRAME_ONLY or key == _EQUIPMENT:
@@ -191,12 +193,13 @@ def _check_elements(
             stands = _OTHER_NAMES.get(key, key) if isinstance(key, int) and level != "top" else key
             if restored and (stands in claimed or _may_go(level, key, element, image)):
                 continue
-            if _is_there(element, image.get(stands), origins):
+            if _is_there(element, image.get(stands), origins, added):
                 claimed.add(stands)
-            elif stands not in claimed:
-                raise ConversionError(where, f"{tag_text(element.tag)} of the {level} is not in it")
-            elif stands not in SUMMARIES and not any(_is_there(element, kept.get(stands), origins) for kept in carried):
-                raise ConversionError(where, f"{tag_text(element.tag)} of the {level} was replaced and not kept")
+            elif not (stands in claimed and stands in SUMMARIES) and not any(
+                _is_there(element, kept.get(stands), origins, added) for kept in carried
+            ):
+                how = "was replaced and not kept" if stands in claimed else "is not in it"
+                raise ConversionError(where, f"{tag_text(element.tag)} of the {level} {how}")
 
 
 def _items(element: Element) -> tuple[DataSet, ...]:
@@ -219,7 +222,7 @@ def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element]) -
     return any(not is_empty(image.get(tag_of(name.keyword))) for name in names)
 
 
-def _is_there(element: Element, found: Element | None, origins: Origins) -> bool:
+def _is_there(element: Element, found: Element | None, origins: Origins, added: frozenset[int]) -> bool:
     """Tell whether a value stands in the image: as it is, as a number in text, in a classic term, or as a reference."""
     if found is None:
         return False
@@ -227,7 +230,7 @@ def _is_there(element: Element, found: Element | None, origins: Origins) -> bool
     if same(value, found) or value.value == found.value:
         return True
     if isinstance(element.value, tuple) and isinstance(found.value, tuple):
-        return _same_references(element.value, found.value, origins)
+        return _same_references(element.value, found.value, origins, added)
     one, other = {element.tag: element}, {found.tag: found}
     if element.vr == "US" and found.vr == "IS":
         return integer(one, element.tag) == integer(other, found.tag)
@@ -240,8 +243,10 @@ def replace_tag(element: Element, other: Element) -> Element:
     return element if element.tag == other.tag else element._replace(tag=other.tag)
 
 
-def _same_references(ones: tuple[DataSet, ...], others: tuple[DataSet, ...], origins: Origins) -> bool:
-    """Compare sequences whose items may refer to what frames have become."""
+def _same_references(
+    ones: tuple[DataSet, ...], others: tuple[DataSet, ...], origins: Origins, added: frozenset[int]
+) -> bool:
+    """Compare sequences whose items may refer to what frames have become, and may have lost what was added."""
     if len(ones) != len(others):
         return False
     for one, other in zip(ones, others, strict=True):
@@ -250,6 +255,8 @@ def _same_references(ones: tuple[DataSet, ...], others: tuple[DataSet, ...], ori
         if target and (text(other, REFERENCED_CLASS), text(other, REFERENCED_INSTANCE)) != target:
             return False
         for tag, element in one.items():
-            if tag not in rewritten and not is_empty(element) and (tag not in other or not same(element, other[tag])):
+            if tag in rewritten or is_empty(element) or (tag in added and tag not in other):
+                continue
+            if tag not in other or not same(element, other[tag]):
                 return False
     return True

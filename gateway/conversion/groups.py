@@ -77,6 +77,8 @@ FRAME_ANATOMY = tag_of("FrameAnatomySequence")
 # CT image" (C.7.6.1), CID 7201; and "source" (CID 7202).
 LOCALIZER = code("121311", "DCM", "Localizer")
 SOURCE = code("121322", "DCM", "Source image for image processing operation")
+ADDED_PURPOSES = {REFERENCED_IMAGE: LOCALIZER, SOURCE_IMAGE: SOURCE}
+PURPOSE = tag_of("PurposeOfReferenceCodeSequence")
 LOSSY_COMPRESSION = code("113040", "DCM", "Lossy Compression")
 
 # Attributes of Frame Content (C.7.6.16.2.2) that a classic image may have or imply.
@@ -157,6 +159,8 @@ def frame_groups(ds: DataSet, modality: str, *, legacy: bool = True) -> FrameGro
     sides = {text(item, "FrameLaterality") for item in items(groups, FRAME_ANATOMY)} - {"U"}
     if sides and not text(ds, "ImageLaterality") and not text(ds, "Laterality"):
         added.add(tag_of("ImageLaterality"))
+    if _purposes_can_go(ds):
+        added.add(PURPOSE)
     return FrameGroups(groups, content, consumed, added - STAND_INS.keys() - _TAKEN_OUT)
 
 
@@ -333,10 +337,27 @@ def _references(ds: DataSet, groups: Groups, consumed: set[int]) -> None:
 
 def _with_purpose(element: Element, purpose: DataSet) -> Element:
     """Return references that all say what they are for."""
-    tag = tag_of("PurposeOfReferenceCodeSequence")
     assert isinstance(element.value, tuple)
     added = sequence("PurposeOfReferenceCodeSequence", purpose)
-    found = tuple(item if not is_empty(item.get(tag)) else dataset(*item.values(), added) for item in element.value)
+    found = tuple(item if not is_empty(item.get(PURPOSE)) else dataset(*item.values(), added) for item in element.value)
+    return element._replace(value=found)
+
+
+def _purposes_can_go(ds: DataSet) -> bool:
+    """Tell whether purposes were added that can be told from those the image states itself."""
+    references = [(item, purpose) for tag, purpose in ADDED_PURPOSES.items() for item in items(ds, tag)]
+    bare = any(is_empty(item.get(PURPOSE)) for item, _ in references)
+    return bare and not any(items(item, PURPOSE) == (purpose,) for item, purpose in references)
+
+
+def without_added_purposes(element: Element) -> Element:
+    """Return references without the purposes that `frame_groups` adds."""
+    if not isinstance(element.value, tuple):
+        return element
+    added = (ADDED_PURPOSES[element.tag],)
+    found = tuple(
+        {tag: part for tag, part in item.items() if tag != PURPOSE or part.value != added} for item in element.value
+    )
     return element._replace(value=found)
 
 

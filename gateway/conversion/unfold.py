@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.conversion.groups import DEFAULT_WINDOW, WINDOW
+from gateway.conversion.groups import ADDED_PURPOSES, DEFAULT_WINDOW, PURPOSE, WINDOW, without_added_purposes
 from gateway.conversion.keys import Key, keyed, placed
 from gateway.conversion.top_level import ENHANCED_ONLY, own_frame_of_reference
 from gateway.objects.elements import (
@@ -87,7 +87,7 @@ SUMMARIES = frozenset(
 
 # Values that a more specific one took the place of are kept in a private block: those of the top level, and of groups.
 CARRIER = b"GATEWAY CONVERSION"
-CARRIERS: tuple[Key, Key] = ((0x0021, CARRIER, 0, 0x01), (0x0021, CARRIER, 0, 0x02))
+CARRIERS: tuple[tuple[int, bytes, int, int], ...] = ((0x0021, CARRIER, 0, 0x01), (0x0021, CARRIER, 0, 0x02))
 
 Found = dict[Key, Element]
 
@@ -130,6 +130,9 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
     for key, element in originals.items():
         if is_empty(element):
             found.pop(key, None)  # the source had none, whatever modules and groups say
+    if PURPOSE in originals and is_empty(originals[PURPOSE]):
+        for tag in ADDED_PURPOSES.keys() & found.keys():
+            found[tag] = without_added_purposes(found[tag])
     _original_identity(frame, found)
     return placed(found.items())
 
@@ -224,9 +227,23 @@ def flatten(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
         found[key] = element
     for key, values in zip(CARRIERS, replaced, strict=True):
         if values:
-            tag = key[0] << 16 | 0x1000 | key[3]  # type: ignore[index]
-            found[key] = Element(tag, "SQ", (placed(values.items()),))
+            found[key] = _carrier(key, values)
     return placed(found.items())
+
+
+def _carrier(key: tuple[int, bytes, int, int], values: Found) -> Element:
+    return Element(key[0] << 16 | 0x1000 | key[3], "SQ", (placed(values.items()),))
+
+
+def keep_replaced(ds: DataSet, element: Element) -> None:
+    """Keep a value of the top level that has no place in a classic image where replaced values are kept."""
+    found = dict(keyed(ds))
+    carrier = found.get(CARRIERS[0])
+    values = dict(keyed(carrier.value[0])) if carrier is not None and isinstance(carrier.value, tuple) else {}
+    found[CARRIERS[0]] = _carrier(CARRIERS[0], {**values, element.tag: element})
+    filled = placed(found.items())
+    ds.clear()
+    ds.update(filled)
 
 
 def _specific(shared: DataSet, frame: DataSet) -> Iterator[tuple[Key, Element]]:

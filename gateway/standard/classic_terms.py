@@ -80,3 +80,18 @@ MR_IMAGE: tuple[str, ...] = (
     "AcquisitionMatrix", "FlipAngle", "VariableFlipAngleFlag", "TemporalPositionIdentifier",
     "NumberOfTemporalPositions", "TemporalResolution",
 )  # fmt: skip
+
+# Patient Position as codes of NM/PET Patient Orientation (C.8.4.6, CID 19 to 21): orientation, its modifier, gantry.
+_RECUMBENT = ("102538003", "recumbent")
+_HEADFIRST, _FEETFIRST = ("102540008", "headfirst"), ("102541007", "feet-first")
+_LYING = {
+    "S": ("40199007", "supine"),
+    "P": ("1240000", "prone"),
+    "DR": ("102535000", "right lateral decubitus"),
+    "DL": ("102536004", "left lateral decubitus"),
+}
+PET_POSITIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    f"{side}F{lying}": (_RECUMBENT, code, gantry)
+    for side, gantry in (("H", _HEADFIRST), ("F", _FEETFIRST))
+    for lying, code in _LYING.items()
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,7 +96,10 @@ def test_K2_PET(tmp_path: Path) -> None:
         assert image.ActualFrameDuration == 2000
         assert image.DecayFactor == 1.25
         assert len(image.RadiopharmaceuticalInformationSequence) == 1
-        assert len(image.PatientOrientationCodeSequence) == 0
+        assert image.PatientOrientationCodeSequence[0].CodeValue == "102538003"
+        assert image.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence[0].CodeValue == "40199007"
+        assert image.PatientGantryRelationshipCodeSequence[0].CodeValue == "102540008"
+        assert "PatientPosition" not in image
         assert image.CollimatorType == "NONE"
 
 
@@ -233,6 +237,14 @@ def test_K4_groups_of_several_items_stay_sequences(tmp_path: Path) -> None:
 
     for image in back(enhanced_of("MR", change=change), tmp_path):
         assert [slab.SlabThickness for slab in image.MRSpatialSaturationSequence] == [1, 2]
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy")
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_G5_dciodvfy_finds_no_error(modality: str, tmp_path: Path) -> None:
+    files, _ = turned_back([save_enhanced(enhanced_of(modality), tmp_path / "in" / "1.dcm")], tmp_path / "back")
+    run = subprocess.run(["dciodvfy", "-new", files[0]], capture_output=True, text=True)
+    assert not [line for line in run.stderr.splitlines() if line.startswith("Error")]
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
