@@ -15,7 +15,7 @@ from gateway.conversion.groups import (
     Groups,
     frame_groups,
 )
-from gateway.conversion.identity import EDITION, Identity
+from gateway.conversion.identity import Identity
 from gateway.conversion.keys import Key, placed
 from gateway.conversion.planned import Planned
 from gateway.conversion.presentation import state_reference
@@ -39,7 +39,6 @@ from gateway.objects.elements import (
 from gateway.objects.encode import SEQUENCE_STOP, encode, encode_item, sequence_start
 from gateway.objects.part10 import EXPLICIT_LITTLE, Header
 from gateway.objects.recipe import Recipe, RecipeWriter
-from gateway.objects.uids import derived_uid
 from gateway.standard.compression import LOSSY_METHODS
 
 SHARED_GROUPS = tag_of("SharedFunctionalGroupsSequence")
@@ -142,7 +141,6 @@ class _Builder:
 
     def _identity_elements(self) -> DataSet:
         planned = self.planned
-        organization = derived_uid("dimensions", planned.sop_instance, str(EDITION))
         date, time = planned.series_start
         return dataset(
             make("SOPClassUID", planned.sop_class),
@@ -152,7 +150,7 @@ class _Builder:
             make("NumberOfFrames", len(planned.frames)),
             *([make("SeriesDate", date)] if date else []),
             *([make("SeriesTime", time)] if time else []),
-            *planned.indices.module(organization),
+            *planned.indices.module(planned.organization),
             *evidence(planned, self.shared_groups, targets=self.targets, resolve=self.resolve, read=self.read),
             *state_reference(planned.states),
             *self._lossy_method(),

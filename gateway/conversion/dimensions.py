@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
-from gateway.conversion.facts import DIMENSIONS, Facts
+from gateway.conversion.axes import AXES, CONTRAST, MOMENT, Axis, Value, ranks
+from gateway.conversion.facts import Facts
 from gateway.objects.elements import DataSet, Element, dataset, make, sequence, tag_of
 
 FRAME_CONTENT = tag_of("FrameContentSequence")
@@ -15,14 +17,44 @@ UNASSIGNED = tag_of("UnassignedPerFrameConvertedAttributesSequence")
 # Positions closer than this along the normal are one (mm): scanners write them with limited digits.
 SAME_POSITION = 0.01
 
+# Direction cosines closer than this are one orientation: scanners jitter in the last digits.
+SAME_ORIENTATION = 1e-3
+
 
 @dataclass(frozen=True)
 class Dimension:
-    """One index: where the indexed attribute is, and its name."""
+    """One index.
+
+    Attributes
+    ----------
+    pointer, group : int
+        The indexed attribute and where it is.
+    label : str
+        Its name.
+    creator : str
+        Private Creator if the attribute is private.
+    """
 
     pointer: int
     group: int
     label: str
+    creator: str = ""
+
+    def item(self, organization: Element) -> DataSet:
+        """Return the item of Dimension Index Sequence."""
+        found = [
+            organization,
+            _pointer("DimensionIndexPointer", self.pointer),
+            _pointer("FunctionalGroupPointer", self.group),
+            make("DimensionDescriptionLabel", self.label),
+        ]
+        if self.creator:
+            found.append(make("DimensionIndexPrivateCreator", self.creator))
+        return dataset(*found)
+
+
+def _pointer(keyword: str, tag: int) -> Element:
+    return Element(tag_of(keyword), "AT", (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little"))
 
 
 STACK = Dimension(tag_of("StackID"), FRAME_CONTENT, "Stack ID")
@@ -30,13 +62,29 @@ POSITION = Dimension(tag_of("InStackPositionNumber"), FRAME_CONTENT, "In-Stack P
 TIME = Dimension(tag_of("TemporalPositionIndex"), FRAME_CONTENT, "Temporal Position Index")
 INSTANCE = Dimension(tag_of("InstanceNumber"), UNASSIGNED, "Instance Number")
 
+_ALWAYS = (STACK, POSITION, TIME)
+
 
 @dataclass(frozen=True)
 class Indices:
-    """Dimensions of an object and their index values for every frame, in frame order."""
+    """Dimensions of an object and their index values for every frame, in frame order.
+
+    Attributes
+    ----------
+    dimensions : tuple of Dimension
+        Stack and position come first.
+    values : tuple of tuple of int
+        Index values by frame.
+    times : tuple of int
+        Temporal Position Index by frame where time is known but no dimension, else empty.
+    organization : str
+        What the index values are common to: objects with the same one count along the same dimensions.
+    """
 
     dimensions: tuple[Dimension, ...]
     values: tuple[tuple[int, ...], ...]
+    times: tuple[int, ...] = ()
+    organization: str = field(default="")
 
     def frame_content(self, frame: int) -> list[Element]:
         """Return the elements of Frame Content for the frame with this index (from 0)."""
@@ -47,8 +95,9 @@ class Indices:
             make("InStackPositionNumber", by_dimension[POSITION]),
             make("DimensionIndexValues", *values),
         ]
-        if TIME in by_dimension:
-            found.append(make("TemporalPositionIndex", by_dimension[TIME]))
+        time = by_dimension.get(TIME, self.times[frame] if self.times else 0)
+        if time:
+            found.append(make("TemporalPositionIndex", time))
         return found
 
     def module(self, organization: str) -> list[Element]:
@@ -56,104 +105,224 @@ class Indices:
         uid = make("DimensionOrganizationUID", organization)
         return [
             sequence("DimensionOrganizationSequence", dataset(uid)),
-            sequence("DimensionIndexSequence", *(self._item(dimension, uid) for dimension in self.dimensions)),
+            sequence("DimensionIndexSequence", *(dimension.item(uid) for dimension in self.dimensions)),
         ]
 
-    def _item(self, dimension: Dimension, uid: Element) -> DataSet:
-        def pointer(keyword: str, tag: int) -> Element:
-            value = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
-            return Element(tag_of(keyword), "AT", value)
+    def part(self, frames: Sequence[int]) -> Indices:
+        """Return the indices of some of the frames, in this order.
 
-        return dataset(
-            uid,
-            pointer("DimensionIndexPointer", dimension.pointer),
-            pointer("FunctionalGroupPointer", dimension.group),
-            make("DimensionDescriptionLabel", dimension.label),
+        What no longer varies is left out unless it is in Frame Content: only there it stays with each frame. So is
+        the number, once the rest tells frames apart.
+        """
+        kept = [
+            which
+            for which, dimension in enumerate(self.dimensions)
+            if dimension in _ALWAYS or len({self.values[frame][which] for frame in frames}) > 1
+        ]
+        if self.dimensions[-1] == INSTANCE and len(kept) > 2:
+            rest = kept[:-1]
+            if len({tuple(self.values[frame][which] for which in rest) for frame in frames}) == len(frames):
+                kept = rest
+        return Indices(
+            tuple(self.dimensions[which] for which in kept),
+            tuple(tuple(self.values[frame][which] for which in kept) for frame in frames),
+            tuple(self.times[frame] for frame in frames) if self.times else (),
+            self.organization,
         )
 
 
-def index(frames: Sequence[Facts]) -> Indices:
-    """Number the frames of one object along stack, position and whatever else tells them apart.
+@dataclass
+class Columns:
+    """Index values of a set of frames, dimension by dimension.
 
-    Parameters
+    Attributes
     ----------
-    frames : sequence of Facts
-        In frame order, all of one orientation.
+    stacks, positions : list of int
+        Stack ID and In-Stack Position Number by frame.
+    axes : list of (Axis, Dimension, list of int)
+        What else tells frames apart.
+    times : list of int
+        Temporal Position Index by frame; empty if time tells nothing.
+    repeats : list of int
+        By frame, its number among those that nothing but their Instance Number tells apart; empty if there are none.
     """
-    positions = _positions(frames)
-    columns: list[tuple[Dimension, list[int]]] = [(STACK, [1] * len(frames)), (POSITION, positions)]
-    places: list[tuple[int, ...]] = [(position,) for position in positions]
-    time_like = []
-    for number, (keyword, is_time) in enumerate(DIMENSIONS):
-        if len(set(places)) == len(frames):
-            break
-        found = [frame.dimensions[number] for frame in frames]
-        if None in found:
+
+    frames: Sequence[Facts]
+    stacks: list[int]
+    positions: list[int]
+    axes: list[tuple[Axis, Dimension, list[int]]] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    time_is_dimension: bool = False
+    repeats: list[int] = field(default_factory=list)
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Stack and position of every frame."""
+        return list(zip(self.stacks, self.positions, strict=True))
+
+    def indices(self, organization: str = "") -> Indices:
+        """Return what goes into an object of all these frames."""
+        columns = [(STACK, self.stacks), (POSITION, self.positions)]
+        columns += [(dimension, values) for _, dimension, values in self.axes]
+        if self.time_is_dimension:
+            columns.append((TIME, self.times))
+        if self.repeats:
+            columns.append((INSTANCE, self.repeats))
+        times = () if self.time_is_dimension else tuple(self.times)
+        dimensions, values = zip(*columns, strict=True)
+        return Indices(dimensions, tuple(zip(*values, strict=True)), times, organization)
+
+
+def columns_of(frames: Sequence[Facts]) -> Columns:
+    """Number frames along stack, position and whatever else tells them apart, in frame order."""
+    stacks = stacks_of(frames)
+    found = Columns(frames, stacks, _positions(frames, stacks))
+    places: list[tuple[int, ...]] = list(found.places)
+    spots = found.places
+    for number, axis in enumerate(AXES):
+        if axis.role == MOMENT or len(set(places)) == len(frames):
             continue
-        values: list[float] = [value for value in found if value is not None]
-        if is_time:
-            time_like.append(values)
+        values = [frame.dimensions[number] for frame in frames]
+        if None in values:
             continue
-        ranks = _ranks(values)
-        finer = [(*place, rank) for place, rank in zip(places, ranks, strict=True)]
-        if len(set(finer)) > len(set(places)) and _varies_within(places, ranks):
-            columns.append((Dimension(tag_of(keyword), UNASSIGNED, keyword), ranks))
+        column = ranks([value for value in values if value is not None])
+        finer = [(*place, rank) for place, rank in zip(places, column, strict=True)]
+        if len(set(finer)) > len(set(places)) and _is_grid(spots, column):
+            found.axes.append((axis, _dimension(axis, frames[0].dimension_tags[number], frames[0]), column))
             places = finer
-    if len(set(places)) < len(frames):
-        columns.append(_time_or_number(frames, places, time_like))
-    return Indices(tuple(dimension for dimension, _ in columns), tuple(zip(*(c for _, c in columns), strict=True)))
+    _add_times(found, places)
+    return found
 
 
-def _positions(frames: Sequence[Facts]) -> list[int]:
-    """Return In-Stack Position Numbers: ranks of the distances along the normal of the first frame."""
+def _dimension(axis: Axis, tag: int, frame: Facts) -> Dimension:
+    """Return the dimension of an axis whose values were read from `tag`."""
+    creator = ""
+    if tag >> 16 & 1:
+        creator = next(h.creator for h in axis.hints if h.group == tag >> 16 and h.number == tag & 0xFF)
+    return Dimension(tag, UNASSIGNED, axis.keyword, creator)
+
+
+def stacks_of(frames: Sequence[Facts]) -> list[int]:
+    """Return Stack IDs: one for each orientation, in the order in which they come up."""
+    known: dict[tuple[float, ...], int] = {}
+    first: list[tuple[float, ...]] = []
+    found = []
+    for frame in frames:
+        stack = known.get(frame.orientation)
+        if stack is None:
+            stack = next((n for n, other in enumerate(first, 1) if one_orientation(other, frame.orientation)), 0)
+            if not stack:
+                first.append(frame.orientation)
+                stack = len(first)
+            known[frame.orientation] = stack
+        found.append(stack)
+    return found
+
+
+def one_orientation(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Tell whether two orientations are one but for jitter in the last digits."""
+    return all(abs(a - b) < SAME_ORIENTATION for a, b in zip(one, other, strict=True))
+
+
+def _positions(frames: Sequence[Facts], stacks: Sequence[int]) -> list[int]:
+    """Return In-Stack Position Numbers: ranks of the distances along the normal, in the direction of frame order."""
+    found = [0] * len(frames)
+    for stack in sorted(set(stacks)):
+        members = [which for which, number in enumerate(stacks) if number == stack]
+        distances = distances_along([frames[which] for which in members])
+        places = _ranks_of_distances(distances)
+        # Stacks are paged through as their numbers run; with the numbers against the frames, readers that take frames
+        # as they come (dcm2niix with compressed ones) mirror the volume.
+        if _falls(places):
+            places = [max(places) + 1 - place for place in places]
+        for which, place in zip(members, places, strict=True):
+            found[which] = place
+    return found
+
+
+def distances_along(frames: Sequence[Facts]) -> list[float]:
+    """Return the distances of frames along the normal of the first."""
     a, b = frames[0].orientation[:3], frames[0].orientation[3:]
     normal = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
-    distances = [sum(n * p for n, p in zip(normal, frame.position, strict=True)) for frame in frames]
-    ranks = [0] * len(frames)
+    return [sum(n * p for n, p in zip(normal, frame.position, strict=True)) for frame in frames]
+
+
+def _ranks_of_distances(distances: Sequence[float]) -> list[int]:
+    found = [0] * len(distances)
     rank, last = 0, 0.0
-    for which in sorted(range(len(frames)), key=distances.__getitem__):
+    for which in sorted(range(len(distances)), key=distances.__getitem__):
         if rank == 0 or distances[which] - last > SAME_POSITION:
             rank += 1
             last = distances[which]
-        ranks[which] = rank
-    return ranks
+        found[which] = rank
+    return found
 
 
-def _ranks(values: Sequence[float]) -> list[int]:
-    order = {value: rank for rank, value in enumerate(sorted(set(values)), 1)}
-    return [order[value] for value in values]
+def _falls(places: Sequence[int]) -> bool:
+    """Tell whether places mostly fall along the order of frames."""
+    steps = [b - a for a, b in pairwise(places)]
+    return sum(step < 0 for step in steps) > sum(step > 0 for step in steps)
 
 
-def _ranks_within(places: Sequence[tuple[int, ...]], values: Sequence[float]) -> list[int]:
+def _is_grid(spots: Sequence[tuple[int, int]], column: Sequence[int]) -> bool:
+    """Tell whether an attribute takes the same values at most places: then it is a dimension of its own.
+
+    Some places may lack some: a slice that did not arrive does not change what the series is.
+    """
+    at: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for spot, rank in zip(spots, column, strict=True):
+        at[spot].add(rank)
+    everywhere = len(set(column))
+    return sum(len(values) == everywhere for values in at.values()) * 2 > len(at)
+
+
+def _add_times(found: Columns, places: Sequence[tuple[int, ...]]) -> None:
+    """Find what orders the frames in time, as far as anything does, and say whether they need it to be told apart."""
+    frames = found.frames
+    counts = Counter(found.places)
+    if max(counts.values()) == 1:
+        return
+    told_apart = len(set(places)) == len(frames)
+    if told_apart and all(axis.role == CONTRAST for axis, _, _ in found.axes):
+        return  # echoes of one excitation are no positions in time
+    at = found.places if told_apart else places
+    for number, axis in enumerate(AXES):
+        if axis.role != MOMENT:
+            continue
+        values = [frame.dimensions[number] for frame in frames]
+        if None not in values and len(set(zip(at, values, strict=True))) == len(frames):
+            found.times = _time_ranks(at, found.places, values)
+            found.time_is_dimension = not told_apart
+            return
+    if told_apart:
+        return  # by contrast, and nothing says when
+    numbers = [float(frame.instance_number) for frame in frames]
+    unique = len(set(numbers)) == len(frames)
+    within = _ranks_within(places, numbers if unique else list(map(float, range(len(frames)))))
+    if unique and len(frames) == len(set(places)) * frames[0].temporal_positions:
+        # The scanner says how many time points there are but not which is which: numbers go by time.
+        found.times, found.time_is_dimension = within, True
+    else:
+        # Nothing tells these frames apart but their numbers, or only their order when even those repeat.
+        found.repeats = within
+
+
+def _time_ranks(
+    places: Sequence[tuple[int, ...]], spots: Sequence[tuple[int, int]], values: Sequence[Value | None]
+) -> list[int]:
+    """Return the rank of every time: among all where slices share their times, else among those of its place."""
+    times = [value for value in values if value is not None]
+    column = ranks(times)
+    return column if _is_grid(spots, column) else _ranks_within(places, times)
+
+
+def _ranks_within(places: Sequence[tuple[int, ...]], values: Sequence[Value]) -> list[int]:
     """Return the rank of every value among those of its place."""
-    by_place: dict[tuple[int, ...], list[tuple[float, int]]] = defaultdict(list)
+    by_place: dict[tuple[int, ...], list[tuple[Value, int]]] = defaultdict(list)
     for which, (place, value) in enumerate(zip(places, values, strict=True)):
         by_place[place].append((value, which))
-    ranks = [0] * len(places)
-    for found in by_place.values():
-        for rank, (_, which) in enumerate(sorted(found), 1):
-            ranks[which] = rank
-    return ranks
-
-
-def _varies_within(places: Sequence[tuple[int, ...]], ranks: Sequence[int]) -> bool:
-    """Tell whether an attribute takes the same set of values at every place: then it is a dimension of its own."""
-    by_place: dict[tuple[int, ...], set[int]] = defaultdict(set)
-    for place, rank in zip(places, ranks, strict=True):
-        by_place[place].add(rank)
-    return len({frozenset(ranks) for ranks in by_place.values()}) == 1
-
-
-def _time_or_number(
-    frames: Sequence[Facts], places: Sequence[tuple[int, ...]], time_like: Sequence[Sequence[float]]
-) -> tuple[Dimension, list[int]]:
-    """Return the temporal position by the first time that orders the frames of each place, else a number."""
-    for values in time_like:
-        if len(set(zip(places, values, strict=True))) == len(frames):
-            return TIME, _ranks_within(places, values)
-    numbers = [frame.instance_number for frame in frames]
-    if len(set(numbers)) == len(frames) == len(set(places)) * frames[0].temporal_positions:
-        # The scanner says how many time points there are but not which is which: numbers go by time.
-        return TIME, _ranks_within(places, numbers)
-    # Nothing tells these frames apart but their numbers, or only their order when even those repeat.
-    return INSTANCE, _ranks(numbers) if len(set(numbers)) == len(frames) else list(range(1, len(frames) + 1))
+    found = [0] * len(places)
+    for pairs in by_place.values():
+        for rank, (_, which) in enumerate(sorted(pairs), 1):  # type: ignore[type-var]
+            found[which] = rank
+    return found

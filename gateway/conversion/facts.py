@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from gateway.conversion.axes import Value, tiles, values_of
 from gateway.conversion.overlays import presentation_refusal, presentation_tags
 from gateway.conversion.references import referenced
 from gateway.errors import ObjectError
@@ -23,23 +24,6 @@ from gateway.standard.modules import MODULES
 from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
 
 NATIVE = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
-
-# Attributes that tell frames at one position apart, in the order in which they are tried. The keyword is that of the
-# classic image; True marks those that are times.
-DIMENSIONS: tuple[tuple[str, bool], ...] = (
-    ("EchoNumbers", False),
-    ("EchoTime", False),
-    ("DiffusionBValue", False),
-    ("InversionTime", False),
-    ("FlipAngle", False),
-    ("KVP", False),
-    ("TemporalPositionIdentifier", True),
-    ("FrameReferenceTime", True),
-    ("TriggerTime", True),
-    ("AcquisitionNumber", True),
-    ("AcquisitionTime", True),
-    ("ContentTime", True),
-)
 
 # Image Pixel attributes that one object has once (PS3.4 C.3.5; Pixel Padding Value: note 2).
 PIXEL_DESCRIPTION = (
@@ -80,8 +64,10 @@ class Facts:
         What instances of one object have in common, orientation apart.
     orientation, position : tuple of float
         Image Orientation and Position (Patient).
-    dimensions : tuple of float or None
-        Values of `DIMENSIONS`.
+    dimensions : tuple of float, str or None
+        Values on the axes of `gateway.conversion.axes`.
+    dimension_tags : tuple of int
+        Where those values stand in the image.
     temporal_positions : int
         Number of Temporal Positions, 0 if unknown.
     references, other_references : tuple of str
@@ -103,7 +89,8 @@ class Facts:
     key: tuple
     orientation: tuple[float, ...]
     position: tuple[float, ...]
-    dimensions: tuple[float | None, ...]
+    dimensions: tuple[Value | None, ...]
+    dimension_tags: tuple[int, ...]
     temporal_positions: int
     transfer_syntax: str
     pixels: PixelData | None
@@ -151,6 +138,7 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
     # What annotations of an image refer to is the image itself, which a presentation state will do for them.
     moved = presentation_tags(ds) if image else frozenset()
     found = list(referenced({tag: element for tag, element in ds.items() if tag not in moved} if moved else ds))
+    values, tags = values_of(ds) if image else ((), ())
     return Facts(
         name=name,
         file=str(path),
@@ -165,7 +153,8 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         key=_shared(_group_key(header)) if image else (),
         orientation=_shared(numbers(ds, "ImageOrientationPatient")) if image else (),
         position=numbers(ds, "ImagePositionPatient") if image else (),
-        dimensions=tuple(_number(ds, keyword) for keyword, _ in DIMENSIONS) if image else (),
+        dimensions=values,
+        dimension_tags=_shared(tags),
         temporal_positions=integer(ds, "NumberOfTemporalPositions", 0) or 0,
         transfer_syntax=header.transfer_syntax,
         pixels=header.pixels,
@@ -174,14 +163,6 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         other_references=_shared(tuple(uid for uid, plain in found if not plain)),
         conversion_sources=_conversion_sources(ds),
     )
-
-
-def _number(ds: DataSet, keyword: str) -> float | None:
-    try:
-        values = numbers(ds, keyword)
-    except ObjectError:
-        return None
-    return values[0] if values and math.isfinite(values[0]) else None
 
 
 def _group_key(header: Header) -> tuple:
@@ -260,7 +241,7 @@ def _kind(header: Header) -> str:
         return f"it has {text(ds, 'NumberOfFrames')} frames, a classic image has one"
     if "LOCALIZER" in kind:
         return "a localizer"
-    if "MOSAIC" in kind:
+    if "MOSAIC" in kind or "VFRAME" in kind or tiles(ds) > 1:
         return "a mosaic holds many slices in one image"
     if text(ds, "BurnedInAnnotation").upper() == "YES":
         return "it has burned in annotation"

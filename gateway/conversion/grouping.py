@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from gateway.conversion.dimensions import SAME_POSITION, distances_along, one_orientation
 from gateway.conversion.facts import Facts
 from gateway.conversion.planned import Plan
-
-# Direction cosines closer than this are one orientation: scanners jitter in the last digits.
-SAME_ORIENTATION = 1e-3
 
 
 def frame_order(fact: Facts) -> tuple:
@@ -50,14 +48,34 @@ def grouped(ordered: Sequence[Facts], plan: Plan) -> Iterator[list[Facts]]:
             plan.kept[fact.name] = reason
             continue
         for cluster in clusters[fact.key]:
-            if _close(cluster[0].orientation, fact.orientation):
+            if one_orientation(cluster[0].orientation, fact.orientation):
                 cluster.append(fact)
                 break
         else:
             clusters[fact.key].append([fact])
     for candidates in clusters.values():
+        yield from _with_stacks(candidates)
+
+
+def _with_stacks(candidates: list[list[Facts]]) -> Iterator[list[Facts]]:
+    """Join orientations that are single slices: a scout in three planes, a projection that turns, is one object.
+
+    Each orientation is a stack (PS3.3 C.7.6.16.2.2.4). Orientations with several slices are volumes and stay objects
+    of their own: dcm2niix, SimpleITK and highdicom make one volume of an object and know one orientation for it.
+    """
+    single = [cluster for cluster in candidates if _is_single(cluster)]
+    if len(single) < 2:
         yield from candidates
+        return
+    joined = sorted((fact for cluster in single for fact in cluster), key=frame_order)
+    for cluster in candidates:
+        if cluster is single[0]:
+            yield joined
+        elif cluster not in single:
+            yield cluster
 
 
-def _close(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(abs(a - b) < SAME_ORIENTATION for a, b in zip(one, other, strict=True))
+def _is_single(cluster: list[Facts]) -> bool:
+    """Tell whether all frames of an orientation are in one place."""
+    distances = distances_along(cluster)
+    return max(distances) - min(distances) <= SAME_POSITION

@@ -49,7 +49,14 @@ def assign_uids(
     owners = {fact.sop_instance: planned for planned in objects for fact in planned.frames}
 
     contents = {
-        id(planned): _uid("content", identity, planned.series, str(planned.instance_number), *_contents(planned))
+        id(planned): _uid(
+            "content",
+            identity,
+            planned.series,
+            str(planned.instance_number),
+            planned.indices.organization,
+            *_contents(planned),
+        )
         for planned in objects
     }
 
@@ -64,6 +71,7 @@ def assign_uids(
                 yield f"{uid} {resolve(uid)}"
 
     for planned in objects:
+        planned.organization = _uid("dimensions", identity, planned.indices.organization)
         reached: list[Planned] = [planned]
         for other in reached:
             found = {id(owners[uid]): owners[uid] for f in other.frames for uid in f.references if uid in owners}

@@ -11,10 +11,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from gateway.conversion.closure import closed_under_references
-from gateway.conversion.dimensions import index
 from gateway.conversion.facts import Facts
 from gateway.conversion.grouping import find_twins, frame_order, grouped
 from gateway.conversion.identity import Identity
+from gateway.conversion.layout import Part, laid_out
 from gateway.conversion.looks import Looks
 from gateway.conversion.naming import assign_series, assign_uids
 from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, frozen_targets
@@ -27,9 +27,6 @@ from gateway.errors import GatewayError
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, read_header
 from gateway.standard.sop_classes import CONVERSIONS
-
-# An object stays below 2 GiB, its header included: many readers count in signed 32-bit numbers.
-LARGEST_PIXELS = (2 << 30) - (64 << 20)
 
 
 def make_plan(
@@ -87,19 +84,16 @@ def make_plan(
 
 
 def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) -> Iterator[Planned]:
-    """Split a group by size and survey the parts."""
-    parts = max(1, -(-sum(fact.pixel_bytes for fact in group) // LARGEST_PIXELS))
-    each = -(-len(group) // parts)
-    for start in range(0, len(group), each):
-        frames = group[start : start + each]
-        yield _planned(frames, read)
+    """Lay out a group and survey its parts."""
+    for part in laid_out(group):
+        yield _planned(part, read)
 
 
-def _planned(frames: list[Facts], read: Callable[[Facts], Header]) -> Planned:
+def _planned(part: Part, read: Callable[[Facts], Header]) -> Planned:
     """Plan the object that frames become: of the true Enhanced class if they have all that it demands."""
+    frames, indices = part.frames, part.indices
     modality = frames[0].modality
-    survey, decision, indices = Survey(modality), Decision(modality), index(frames)
-    looks = Looks(modality)
+    survey, decision, looks = Survey(modality), Decision(modality), Looks(modality)
     decision.missing.extend(missing_places(indices, modality))
 
     def take(header: Header) -> None:
@@ -118,6 +112,7 @@ def _planned(frames: list[Facts], read: Callable[[Facts], Header]) -> Planned:
         planned = Planned(modality, frames, survey, indices, row.enhanced, demanded=decision.top)
     planned.series_attributes = _series_digest(survey, frames[0])
     planned.looks = looks.found()
+    planned.why = part.why
     return planned
 
 

@@ -75,6 +75,10 @@ class Planned:
         What presentation states have to show of them.
     states : sequence of Companion
         These states, once the UIDs are fixed.
+    organization : str
+        Dimension Organization UID, that of all objects whose indices count alike.
+    why : str
+        What sets the object apart from others of its group, for people.
     """
 
     modality: str
@@ -91,6 +95,8 @@ class Planned:
     missing: tuple[Missing, ...] = ()
     looks: list[Look] = field(default_factory=list)
     states: Sequence[Companion] = ()
+    organization: str = ""
+    why: str = ""
 
     @property
     def source_series(self) -> str:

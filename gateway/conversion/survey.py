@@ -38,6 +38,11 @@ DESCRIPTION = (
     "ComplexImageComponent", "AcquisitionContrast",
 )  # fmt: skip
 
+# Plane Orientation stands with each frame even where it never changes, which the standard leaves open: from a shared
+# one dcm2niix takes the slices of GE, Siemens and others by place alone, which mixes volumes, and with slopes that it
+# never read; without it it takes frames as they come.
+NEVER_SHARED = frozenset((tag_of("PlaneOrientationSequence"),))
+
 
 def remaining(ds: DataSet, consumed: set[int], added: Iterable[int] = ()) -> Iterator[tuple[Key, Element]]:
     """Yield what the functional groups have not consumed and what has a value.
@@ -163,7 +168,7 @@ class Survey:
         return {
             tag: group
             for tag, group in self.groups.items()
-            if self.group_counts[tag] == self.count and tag not in self.varying_groups
+            if self.group_counts[tag] == self.count and tag not in self.varying_groups | NEVER_SHARED
         }
 
 

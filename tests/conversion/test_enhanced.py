@@ -316,38 +316,6 @@ def test_E21_E44_image_description(kind: list[str], properties: str, technique: 
         assert where.VolumeBasedCalculationTechnique == technique
 
 
-def test_E22_time_and_space_are_both_indexed(tmp_path: Path) -> None:
-    def place(ds: Dataset) -> None:
-        number = ds.InstanceNumber - 1
-        ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = number // 3 + 1, 2
-        ds.ImagePositionPatient = [0, 0, 10 * (number % 3)]
-
-    made = made_of(series_of("MR", count=6, change=place), tmp_path).one
-    labels = [dimension.DimensionDescriptionLabel for dimension in made.DimensionIndexSequence]
-    assert labels == ["Stack ID", "In-Stack Position Number", "Temporal Position Index"]
-    values = [list(frame.FrameContentSequence[0].DimensionIndexValues) for frame in frames_of(made)]
-    assert values == [[1, 1, 1], [1, 2, 1], [1, 3, 1], [1, 1, 2], [1, 2, 2], [1, 3, 2]]
-    content = [frame.FrameContentSequence[0] for frame in frames_of(made)]
-    assert [(c.InStackPositionNumber, c.TemporalPositionIndex) for c in content] == [tuple(v[1:]) for v in values]
-    organization = made.DimensionOrganizationSequence[0].DimensionOrganizationUID
-    assert {dimension.DimensionOrganizationUID for dimension in made.DimensionIndexSequence} == {organization}
-
-
-@pytest.mark.parametrize("vary", ["EchoTime", "InversionTime", "FlipAngle", "TriggerTime", "InstanceNumber"])
-def test_E22_index_values_match_the_dimensions_and_are_unique(vary: str, tmp_path: Path) -> None:
-    def place(ds: Dataset) -> None:
-        number = int(ds.SOPInstanceUID.rsplit(".", 1)[1]) - 1
-        ds.ImagePositionPatient = [0, 0, 10 * (number // 2)]
-        setattr(ds, vary, str(100 + number % 2 if vary != "InstanceNumber" else number))
-
-    made = made_of(series_of("MR", count=6, change=place), tmp_path).one
-    values = [tuple(frame.FrameContentSequence[0].DimensionIndexValues) for frame in frames_of(made)]
-    assert {len(value) for value in values} == {len(made.DimensionIndexSequence)}
-    assert len(set(values)) == 6
-    for column in zip(*values, strict=True):
-        assert set(column) == set(range(1, max(column) + 1))
-
-
 def test_E23_PET_has_content_qualification(tmp_path: Path) -> None:
     assert made_of(series_of("PT"), tmp_path / "1").one.ContentQualification == "PRODUCT"
     research = made_of(series_of("PT", change={"ContentQualification": "RESEARCH"}), tmp_path / "2").one

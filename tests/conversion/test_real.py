@@ -62,12 +62,12 @@ EXPECTED: dict[str, tuple[dict[str, int], dict[str, int]]] = {
         {"CT 4": 4, "MR 16": 1, "MR 2": 3, "MR 4": 6, "MR 8": 7},
         {SAME_UID: 24, NO_IMAGE: 4, ENHANCED: 5},
     ),
-    "ge_dynamic": ({"MR 100": 1}, {}),
+    "ge_dynamic": ({"MR 10": 10}, {}),
     "highdicom_refs": ({}, {NO_IMAGE: 7, REFERRED: 4, SAME_UID: 2}),
     "lce_mr_seg_ibsi": ({}, {NO_IMAGE: 1, ENHANCED: 1}),
-    "mr_ge_fmri150": ({"MR 150": 1}, {}),
+    "mr_ge_fmri150": ({"MR 15": 10}, {}),
     "pet_ge_crop": ({"PT 48": 1, "PT 59": 1}, {}),
-    "philips_dynamic": ({"MR 27": 1}, {}),
+    "philips_dynamic": ({"MR 9": 3}, {}),
     "philips_pair_asl1901": ({"MR 40": 1}, {ENHANCED: 1}),
     "philips_pcasl_gsps": ({}, {NO_IMAGE: 1, REFERRED: 16}),
     "pydicom_data": (
@@ -82,7 +82,7 @@ EXPECTED: dict[str, tuple[dict[str, int], dict[str, int]]] = {
             "its transfer syntax needs a pixel transform that is not built yet": 1,
         },
     ),
-    "siemens_dualecho": ({"MR 70": 1}, {}),
+    "siemens_dualecho": ({"MR 35": 2}, {}),
 }
 
 # False on legacy converted objects (FINDINGS), or true of them only because the sources lack it.

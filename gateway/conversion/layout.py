@@ -1,0 +1,166 @@
+"""How the frames of a group are laid out: which of them form an object, and in which order (PS3.4 C.3.5).
+
+The standard leaves it open whether four dimensions are one object or several. Readers decide: of dcm2niix, highdicom
+and SimpleITK all read an object that holds one volume, and only the first one that holds several (manual,
+``conversion.md``, has the table). So a group is split into volumes - unless there are more of them than each has
+slices: then it stays whole, as a thousand objects are no better than a thousand slices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gateway.conversion.axes import CONTRAST
+from gateway.conversion.dimensions import Columns, Indices, columns_of
+from gateway.conversion.facts import Facts
+
+# An object stays below 2 GiB, its header included: many readers count in signed 32-bit numbers.
+LARGEST_PIXELS = (2 << 30) - (64 << 20)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames of one object in their order.
+
+    Attributes
+    ----------
+    frames : list of Facts
+        The frames.
+    indices : Indices
+        Their dimensions and index values.
+    why : str
+        What sets this part apart from others of its group, empty if the group is one object.
+    """
+
+    frames: list[Facts]
+    indices: Indices
+    why: str = ""
+
+
+def laid_out(group: Sequence[Facts]) -> Iterator[Part]:
+    """Split a group of instances that can share an object into the objects they become.
+
+    Parameters
+    ----------
+    group : sequence of Facts
+        In order of Instance Number.
+    """
+    columns = columns_of(group)
+    volumes = volumes_of(columns)
+    contrasts = [(dimension.label, values) for axis, dimension, values in columns.axes if axis.role == CONTRAST]
+    kinds = _zipped([values for _, values in contrasts], len(group))
+    order = _order(columns, volumes)
+    apart: list[tuple[int, ...]] = [()] * len(group)
+    labels: list[str] = []
+    if _splits(columns, volumes):
+        apart, labels = volumes, _labels(columns)
+    elif _splits(columns, kinds):
+        apart, labels = kinds, [label for label, _ in contrasts]
+    indices = columns.indices(organization_of(group))
+    for key in sorted(set(apart)):
+        members = [which for which in order if apart[which] == key]
+        why = ", ".join(f"{label} {number}" for label, number in zip(labels, key, strict=True))
+        pieces = list(_sized(columns, volumes, members))
+        for number, piece in enumerate(pieces, 1):
+            size = f"part {number} of {len(pieces)} by size" if len(pieces) > 1 else ""
+            yield Part([group[which] for which in piece], indices.part(piece), ", ".join(filter(None, (why, size))))
+
+
+def organization_of(group: Sequence[Facts]) -> str:
+    """Return what identifies a group: objects made of one group count along the same dimensions (C.7.6.17)."""
+    contents = hashlib.blake2b(digest_size=16)
+    for fact in group:
+        contents.update(f"{fact.sop_instance} {fact.digest};".encode())
+    return contents.hexdigest()
+
+
+def volumes_of(columns: Columns) -> list[tuple[int, ...]]:
+    """Return which volume every frame belongs to, as numbers that order volumes."""
+    found = [values for _, _, values in columns.axes]
+    if columns.time_is_dimension:
+        found.append(columns.times)
+    elif columns.repeats:
+        found.append(columns.repeats)
+    return _zipped(found, len(columns.frames))
+
+
+def _zipped(found: Sequence[Sequence[int]], count: int) -> list[tuple[int, ...]]:
+    return [tuple(values[which] for values in found) for which in range(count)]
+
+
+def _labels(columns: Columns) -> list[str]:
+    """Return names for the numbers that `volumes_of` returns."""
+    found = [dimension.label for _, dimension, _ in columns.axes]
+    if columns.time_is_dimension:
+        found.append("time")
+    elif columns.repeats:
+        found.append("repetition")
+    return found
+
+
+def _splits(columns: Columns, apart: Sequence[tuple[int, ...]]) -> bool:
+    """Tell whether a group falls into a few objects that each hold most of the places.
+
+    A slice that was taken twice is no volume of its own.
+    """
+    places = len(set(columns.places))
+    sizes: dict[tuple[int, ...], set[tuple[int, int]]] = defaultdict(set)
+    for key, place in zip(apart, columns.places, strict=True):
+        sizes[key].add(place)
+    return 1 < len(sizes) <= places and all(2 * len(found) >= places for found in sizes.values())
+
+
+def _order(columns: Columns, volumes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Return the order of frames: volume by volume, each by Instance Number if its slices run one way, else by place.
+
+    Users page through a series by Instance Number; readers that take frames as they come want volumes one after the
+    other and slices in a row.
+    """
+    last: dict[tuple[tuple[int, ...], int], int] = {}
+    in_a_row = True
+    for volume, stack, position in zip(volumes, columns.stacks, columns.positions, strict=True):
+        in_a_row &= last.get((volume, stack), 0) <= position
+        last[volume, stack] = position
+    if in_a_row:
+        return sorted(range(len(volumes)), key=lambda which: (volumes[which], which))
+    return sorted(range(len(volumes)), key=lambda which: (volumes[which], columns.places[which], which))
+
+
+def _sized(columns: Columns, volumes: Sequence[tuple[int, ...]], members: list[int]) -> Iterator[list[int]]:
+    """Split frames that are too large for one object: between volumes, else between stacks, else anywhere."""
+    frames = columns.frames
+    if sum(frames[which].pixel_bytes for which in members) <= LARGEST_PIXELS:
+        yield members
+        return
+    for keys in (volumes, columns.stacks):
+        units: dict[object, list[int]] = defaultdict(list)
+        for which in members:
+            units[keys[which]].append(which)
+        if len(units) > 1:
+            yield from _packed(columns, volumes, list(units.values()))
+            return
+    parts = -(-sum(frames[which].pixel_bytes for which in members) // LARGEST_PIXELS)
+    each = -(-len(members) // parts)
+    for start in range(0, len(members), each):
+        yield members[start : start + each]
+
+
+def _packed(columns: Columns, volumes: Sequence[tuple[int, ...]], units: list[list[int]]) -> Iterator[list[int]]:
+    """Put as many units in a row as fit into one object; a unit that is too large is split itself."""
+    packed: list[int] = []
+    taken = 0
+    for unit in units:
+        size = sum(columns.frames[which].pixel_bytes for which in unit)
+        if packed and taken + size > LARGEST_PIXELS:
+            yield packed
+            packed, taken = [], 0
+        if size > LARGEST_PIXELS:
+            yield from _sized(columns, volumes, unit)
+            continue
+        packed += unit
+        taken += size
+    if packed:
+        yield packed
