@@ -48,6 +48,10 @@ _NO_CONTENT_TIME = (
 _ANATOMY = (
     "Frame Anatomy is mandatory where Body Part Examined is CHEST (A.70.4, C.7.6.16.2.8); no source had the sequence"
 )
+_ORIENTATION = (
+    "stands with each frame, which the macro leaves open (A.70.4, C.7.6.16.2.4): readers mix frames that have it "
+    "shared; the listing has seven values"
+)
 _SWAPPED = "the listing swaps the private scan parameter between the frames"
 _DIMENSIONS = "dimensions may be used and say how the frames lie (C.7.6.17)"
 _SHARED = "SharedFunctionalGroupsSequence[1]."
@@ -78,7 +82,7 @@ DIFFERENCES = {
     "DimensionOrganizationSequence*": _DIMENSIONS,
     _SHARED + "FrameAnatomySequence*": _ANATOMY,
     _KEPT + "AnatomicRegionSequence": _ANATOMY,
-    _SHARED + "PlaneOrientationSequence[1].ImageOrientationPatient": "the listing has seven values",
+    _SHARED + "PlaneOrientationSequence[1].ImageOrientationPatient": _ORIENTATION,
     _KEPT + "ImageType": "value 4 was added: the original is kept (FG)",
     _KEPT + "SeriesInstanceUID": "the original is kept (FG note 5)",
     _FRAMES[0] + "ConversionSourceAttributesSequence[1].ReferencedSOPInstanceUID": "19328 is a typo for 9328",
@@ -86,6 +90,7 @@ DIFFERENCES = {
         frame + name: reason
         for frame in _FRAMES
         for name, reason in (
+            ("PlaneOrientationSequence[1].ImageOrientationPatient", _ORIENTATION),
             ("FrameContentSequence[1].DimensionIndexValues", _DIMENSIONS),
             ("FrameContentSequence[1].StackID", _DIMENSIONS),
             ("FrameContentSequence[1].InStackPositionNumber", _DIMENSIONS),
