@@ -32,7 +32,7 @@ ENHANCED = "enhanced already"
 # Objects that must come out, as modality and frames with how many of them, and instances that stay by reason.
 EXPECTED: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "pydicom": (
-        {"CT 1": 1, "CT 4": 1, "CT 5": 1, "MR 1": 4, "MR 3": 2, "MR 7": 1},
+        {"CT 1": 1, "CT 4": 1, "CT 5": 1, "MR 1": 5, "MR 3": 2, "MR 7": 1},
         {
             "14 bits stored in 16 need a pixel transform that is not built yet": 1,
             NO_IMAGE: 28,
