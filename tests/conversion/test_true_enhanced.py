@@ -186,15 +186,15 @@ def test_E1_acquisition_starts_with_its_first_frame(tmp_path: Path) -> None:
 
 
 def test_E1_E22_dimensions_point_at_what_the_attribute_has_become(tmp_path: Path) -> None:
-    sources = full_series("MR", 4)
+    sources = full_series("MR", 6)  # more echoes than places: one object
     for number, ds in enumerate(sources):
-        ds.EchoTime = ("10.5", "90")[number % 2]
-        ds.ImagePositionPatient = ["-10", "-20", str(5 * (number // 2))]
+        ds.EchoTime = ("10.5", "50", "90")[number // 2]
+        ds.ImagePositionPatient = ["-10", "-20", str(5 * (number % 2))]
     made = made_of(sources, tmp_path).one
     assert made.SOPClassUID == ENHANCED["MR"]
     pointers = [(entry.DimensionIndexPointer, entry.FunctionalGroupPointer) for entry in made.DimensionIndexSequence]
     assert (tag_for_keyword("EffectiveEchoTime"), tag_for_keyword("MREchoSequence")) in pointers
-    assert [group(made, n, "MREchoSequence").EffectiveEchoTime for n in range(4)] == [10.5, 90, 10.5, 90]
+    assert [group(made, n, "MREchoSequence").EffectiveEchoTime for n in range(6)] == [10.5, 10.5, 50, 50, 90, 90]
 
 
 def test_E1_E22_PET_of_one_time_says_so_and_of_unknown_times_is_legacy_converted(tmp_path: Path) -> None:
