@@ -21,7 +21,7 @@ from gateway.objects.elements import (
     texts,
 )
 from gateway.objects.uids import derived_uid
-from gateway.standard.modules import IOD_MODULES, MODULES
+from gateway.standard.modules import IOD_MODULES, MODULES, Module
 
 # Attributes whose top-level value belongs to the multi-frame form: a single classic image does not get it back from
 # there, so that the sources' own values are always kept beside it.
@@ -69,13 +69,14 @@ def copied_elements(
         if entities is not None and module.entity not in entities:
             continue
         attributes = [(tag_of(keyword), kind) for keyword, _, kind in map(_split, module.attributes)]
-        if usage == "U" and not _usable(attributes, shared):
+        empties = any(_keeps_empty(module, kind) and _empty_everywhere(tag, survey) for tag, kind in attributes)
+        if usage == "U" and not _usable(attributes, shared, empties=empties):
             continue
         for tag, kind in attributes:
             element = shared.get(tag)
             if element is not None and not is_empty(element):
                 found[tag] = element
-            elif tag not in found and (kind == "2" or (kind in ("1C", "2C") and _empty_everywhere(tag, survey))):
+            elif tag not in found and (kind == "2" or (_keeps_empty(module, kind) and _empty_everywhere(tag, survey))):
                 found[tag] = empty(tag)
     return found
 
@@ -87,6 +88,12 @@ def _optional_elements(survey: Survey) -> DataSet:
     return {tag: shared[tag] for tag in tags if not is_empty(shared.get(tag))}
 
 
+def _keeps_empty(module: Module, kind: str) -> bool:
+    """Tell whether an attribute without a value stays: where a condition asks for it, and what other objects of the
+    patient or study have as well, which are compared with this one (G9)."""
+    return kind in ("1C", "2C") or module.entity in ("Patient", "Study")
+
+
 def _empty_everywhere(tag: int, survey: Survey) -> bool:
     """Tell whether the sources have a conditional attribute and no value for it: without it a condition would fail."""
     return tag in survey.empty and tag not in survey.values
@@ -96,9 +103,11 @@ def _split(entry: str) -> tuple[str, str, str]:
     return entry.partition(":")
 
 
-def _usable(attributes: list[tuple[int, str]], shared: dict[Key, Element]) -> bool:
+def _usable(attributes: list[tuple[int, str]], shared: dict[Key, Element], *, empties: bool) -> bool:
     """Tell whether the sources fill an optional module: all of its Type 1 attributes, and anything at all."""
-    return any(tag in shared for tag, _ in attributes) and all(tag in shared for tag, kind in attributes if kind == "1")
+    return (empties or any(tag in shared for tag, _ in attributes)) and all(
+        tag in shared for tag, kind in attributes if kind == "1"
+    )
 
 
 def series_elements(survey: Survey) -> DataSet:

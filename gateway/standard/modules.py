@@ -35,7 +35,7 @@ MODULES: dict[str, Module] = {
             PatientAlternativeCalendar:1C PatientSex:2 QualityControlSubject:3 StrainDescription:3
             StrainNomenclature:3 StrainStockSequence:3 StrainAdditionalInformation:3 StrainCodeSequence:3
             GeneticModificationsSequence:3 OtherPatientNames:3 OtherPatientIDsSequence:3
-            ReferencedPatientPhotoSequence:3 EthnicGroupCodeSequence:3 PatientSpeciesDescription:1C
+            ReferencedPatientPhotoSequence:3 EthnicGroup:3 EthnicGroupCodeSequence:3 PatientSpeciesDescription:1C
             PatientSpeciesCodeSequence:1C PatientBreedDescription:2C PatientBreedCodeSequence:2C
             BreedRegistrationSequence:2C ResponsiblePerson:2C ResponsiblePersonRole:1C ResponsibleOrganization:2C
             PatientComments:3 PatientIdentityRemoved:3 DeidentificationMethod:1C

@@ -234,3 +234,10 @@ def test_E21_E44_what_an_image_says_of_its_volume_comes_first(
     assert (found.VolumetricProperties, found.VolumeBasedCalculationTechnique) == expected
     kept = unassigned_shared(made)
     assert (kept.VolumetricProperties, kept.VolumeBasedCalculationTechnique) == stated
+
+
+def test_G9_patient_and_study_attributes_without_a_value_stay(tmp_path: Path) -> None:
+    empties = {"EthnicGroup": "", "PatientComments": "", "Allergies": "", "AdmittingDiagnosesDescription": ""}
+    made = made_of(series_of("CT", 2, empties | {"StationName": ""}), tmp_path).one
+    assert all(keyword in made and not made[keyword].value for keyword in empties)
+    assert "StationName" not in made
