@@ -14,6 +14,7 @@ from gateway.archive.index import Archive
 from gateway.archive.rows import InstanceRow, Settlement
 from gateway.archive.views import NO_VIEW
 from gateway.conversion.planned import Frozen
+from gateway.conversion.presentation import PresentationState
 from gateway.observe import warning
 
 
@@ -59,7 +60,22 @@ def reopened(
     freed = {uid for item in frozen if item.sop_instance in gone for uid, _ in item.frames}
     again = [row for row in archive.study_sources(study) if row.sop_instance in freed and row.name not in undecided]
     kept = [replace(item, withdrawn=True) if item.sop_instance in gone else item for item in frozen]
-    return kept, [*rows, *again], tuple(sorted(gone))
+    return (
+        kept,
+        [*rows, *again],
+        tuple(sorted(gone | _states(archive, study, [item for item in frozen if item.sop_instance in gone]))),
+    )
+
+
+def _states(archive: Archive, study: str, withdrawn: Sequence[Frozen]) -> set[str]:
+    """Return the SOP Instance UIDs of the presentation states that were made for withdrawn objects."""
+    return {
+        made["sop_instance"]
+        for record in archive.partitions(study)
+        for made in record.get("companions", ())
+        if made["kind"] == PresentationState.kind
+        and any({(uid, digest) for uid, digest in made["sources"]} <= set(item.frames) for item in withdrawn)
+    }
 
 
 def withdrawals(archive: Archive, study: str, withdrawn: Sequence[str]) -> dict[str, Settlement]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from archive_tools import HandClock, store_file
 from box import ct_study
+from conversion.states import bitmap, overlay
 from pydicom.dataset import Dataset
 
 from gateway.archive.index import Archive
@@ -55,6 +56,21 @@ def test_a_corrected_slice_makes_a_new_object_and_withdraws_the_old_one(archive:
     assert row is not None
     assert row.views == NO_VIEW
     assert len(archive.study_instances(study, View.CLASSIC)) == 4
+
+
+def test_E43_presentation_states_of_a_withdrawn_object_are_withdrawn_with_it(archive: Archive, tmp_path: Path) -> None:
+    series = ct_study(4)
+    for number, ds in enumerate(series):
+        overlay(bitmap(number % 2))(ds)
+    study = receive(archive, tmp_path, series)
+    old = archive.study_instances(study, View.ENHANCED)
+    assert [row.modality for row in old].count("PR") == 2
+    receive(archive, tmp_path, [corrected(series[1])])
+    new = archive.study_instances(study, View.ENHANCED)
+    assert [row.modality for row in new].count("PR") == 2
+    assert not {row.sop_instance for row in old} & {row.sop_instance for row in new}
+    for row in new:
+        assert set(archive.references_of(row)) <= {other.sop_instance for other in new}
 
 
 def test_G1_the_old_version_of_the_rest_stays_what_it_was(archive: Archive, tmp_path: Path) -> None:
