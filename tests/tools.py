@@ -21,6 +21,7 @@ PACKAGES = {
     "dcm2pnm": "dcmtk",
     "Orthanc": "orthanc",
     "dciodvfy": "dicom3tools",
+    "dcentvfy": "dicom3tools",
     "java": "default-jre-headless",
 }
 
