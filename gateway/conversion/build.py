@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway.conversion.evidence import Resolve, evidence
-from gateway.conversion.facts import NATIVE, Facts
+from gateway.conversion.facts import Facts
 from gateway.conversion.groups import (
     DERIVATION_IMAGE,
     REFERENCED_IMAGE,
@@ -16,6 +16,7 @@ from gateway.conversion.groups import (
     frame_groups,
 )
 from gateway.conversion.identity import Identity
+from gateway.conversion.inversion import homogenised, originals
 from gateway.conversion.keys import Key, placed
 from gateway.conversion.planned import Planned
 from gateway.conversion.presentation import state_reference
@@ -37,7 +38,7 @@ from gateway.objects.elements import (
     text,
 )
 from gateway.objects.encode import SEQUENCE_STOP, encode, encode_item, sequence_start
-from gateway.objects.part10 import EXPLICIT_LITTLE, Header
+from gateway.objects.part10 import Header
 from gateway.objects.recipe import Recipe, RecipeWriter
 from gateway.standard.compression import LOSSY_METHODS
 
@@ -88,11 +89,10 @@ def build(
     except BaseException:
         writer.discard()
         raise
-    syntax = planned.frames[0].transfer_syntax
     return writer.finish(
         sop_class=planned.sop_class,
         sop_instance=planned.sop_instance,
-        transfer_syntax=EXPLICIT_LITTLE if syntax in NATIVE else syntax,
+        transfer_syntax=planned.pixels.transfer_syntax,
         sources=[fact.name for fact in planned.frames],
         segments=segments,
     )
@@ -120,6 +120,8 @@ class _Builder:
         self.copied_equipment = not survey.equipment_differs
         # Shared attributes are written once: at the top level with the same value, else in Unassigned Shared.
         self.shared: dict[Key, Element] = survey.shared()
+        self.shared_originals: dict[Key, Element] = {}
+        self.shared_originals.update(survey.originals.items())
         self.unassigned = {
             key: element
             for key, element in self.shared.items()
@@ -127,6 +129,7 @@ class _Builder:
             and not (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
             and self._is_needed(key, element, survey.groups)
         }
+        self.unassigned.update(self.shared_originals)
 
     def _at_top(self, key: Key, element: Element) -> bool:
         """Tell whether an attribute can be got back from the top level."""
@@ -178,7 +181,7 @@ class _Builder:
 
     def _frame(self, number: int, fact: Facts) -> DataSet:
         """Return the item of Per-Frame Functional Groups Sequence of one frame."""
-        ds = self.read(fact).dataset
+        ds = homogenised(self.read(fact).dataset, fact.description)
         survey = self.planned.survey
         groups, content, consumed, added = frame_groups(ds, self.planned.modality, legacy=survey.legacy)
         own = self._finished({tag: group for tag, group in groups.items() if tag not in self.shared_groups})
@@ -194,15 +197,17 @@ class _Builder:
             make("ReferencedSOPClassUID", fact.sop_class), make("ReferencedSOPInstanceUID", fact.sop_instance)
         )
         # Also when it is empty: checkers want the sequence in every frame's item.
-        rest = (
-            (key, element)
+        rest = {
+            key: element
             for key, element in remaining(ds, consumed, added | survey.added)
             if not self._is_shared(key) and self._is_needed(key, element, groups)
-        )
+        }
+        # What the source said of pixels that are other ones now, if not all sources said it.
+        rest |= {tag: element for tag, element in originals(ds).items() if tag not in self.shared_originals}
         return dataset(
             *own.values(),
             sequence("FrameContentSequence", frame_content),
-            sequence("UnassignedPerFrameConvertedAttributesSequence", placed(rest)),
+            sequence("UnassignedPerFrameConvertedAttributesSequence", placed(rest.items())),
             sequence("ConversionSourceAttributesSequence", source),
         )
 

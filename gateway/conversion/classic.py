@@ -118,6 +118,7 @@ class Enhanced:
                 ds[tag_of("SOPClassUID")] = make("SOPClassUID", CONVERSIONS[self.modality].classic)
         if not self.restored or is_empty(ds.get(tag_of("InstanceNumber"))):
             ds[tag_of("InstanceNumber")] = make("InstanceNumber", self.first + number - 1)
+        self.pixels.steps(ds)  # refuses what cannot be undone
         wanting = complete(ds, self.modality)
         if wanting and not self.restored:
             raise ConversionError(self.fact.name, f"frame {number}: a classic image needs {'; '.join(wanting)}")
@@ -213,7 +214,7 @@ class ClassicImage(Companion):
         try:
             writer.write(encode({tag: element for tag, element in ds.items() if tag < PIXEL_DATA}))
             after = encode({tag: element for tag, element in ds.items() if tag > PIXEL_DATA})
-            segments = self.enhanced.pixels.segments(self.number, writer, after)
+            segments = self.enhanced.pixels.segments(self.number, ds, writer, after)
         except BaseException:
             writer.discard()
             raise

@@ -17,6 +17,7 @@ from pydicom.datadict import keyword_for_tag
 from gateway.conversion.groups import STAND_INS, WINDOW
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.multiframe import MultiFrame
+from gateway.conversion.proof_pixels import check_same_values, native_length, same_pixel_encoding
 from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE
 from gateway.conversion.top_level import ENHANCED_ONLY, FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import CARRIERS, MULTI_FRAME_ONLY, SUMMARIES
@@ -24,7 +25,7 @@ from gateway.errors import ConversionError
 from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text
 from gateway.objects.encode import SEQUENCE_STOP
 from gateway.objects.parse import Syntax, parse_dataset
-from gateway.objects.recipe import Recipe
+from gateway.objects.recipe import Recipe, frame_bytes
 from gateway.objects.stream import CHUNK, read_range
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
@@ -89,12 +90,9 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
     stream = _Pieces(recipe.source(lambda name: frames.path).chunks())
     head = stream.take(recipe.header_length)
     image, position = parse_dataset(head, 0, len(head), Syntax(), stop_at_pixels=True)
-    _check_pixel_head(where, frames, number, head[position:])
-    offset, length = frames.ranges[number - 1]
-    with open(frames.path, "rb", buffering=0) as file:
-        for piece in read_range(file, offset, length, CHUNK, frames.path.name):
-            if stream.take(len(piece)) != piece:
-                raise ConversionError(where, "has other pixels than the frame")
+    length = frames.ranges[number - 1][1] if _encapsulated(frames) else native_length(image)
+    _check_pixel_head(where, frames, image, head[position:])
+    _check_pixels(where, frames, number, stream, image, length)
     rest = stream.rest()
     stop = len(SEQUENCE_STOP) if _encapsulated(frames) else length % 2
     if rest[:stop] != (SEQUENCE_STOP if _encapsulated(frames) else bytes(stop)):
@@ -105,6 +103,20 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
     levels = _levels(frames, number)
     _check_elements(where, levels, dict(keyed(image)), origins, restored=restored)
     return stream.digest.hexdigest()
+
+
+def _check_pixels(where: str, frames: MultiFrame, number: int, stream: _Pieces, image: DataSet, length: int) -> None:
+    """Compare bytes where object and image say the same of them, else stored values."""
+    offset, own = frames.ranges[number - 1]
+    header = frames.header
+    if not same_pixel_encoding(header, image):
+        data = frame_bytes(frames.path, offset, own)
+        check_same_values(where, image, stream.take(length), header.dataset, data, big_endian=header.big_endian)
+        return
+    with open(frames.path, "rb", buffering=0) as file:
+        for piece in read_range(file, offset, own, CHUNK, frames.path.name):
+            if stream.take(len(piece)) != piece:
+                raise ConversionError(where, "has other pixels than the frame")
 
 
 class _Pieces:
@@ -139,13 +151,13 @@ def _encapsulated(frames: MultiFrame) -> bool:
     return frames.header.pixels is not None and frames.header.pixels.fragments is not None
 
 
-def _check_pixel_head(where: str, frames: MultiFrame, number: int, head: bytes) -> None:
+def _check_pixel_head(where: str, frames: MultiFrame, image: DataSet, head: bytes) -> None:
     """Check tag, VR and length of the pixel data element, for encapsulated frames with an empty offset table."""
-    length = frames.ranges[number - 1][1]
+    length = native_length(image)
     if _encapsulated(frames):
         expected = bytes.fromhex("e07f1000") + b"OB\0\0\xff\xff\xff\xff" + bytes.fromhex("feff00e000000000")
     else:
-        vr = b"OB" if integer(frames.top, "BitsAllocated") == 8 else b"OW"
+        vr = b"OB" if integer(image, "BitsAllocated") == 8 else b"OW"
         expected = bytes.fromhex("e07f1000") + vr + struct.pack("<HI", 0, length + length % 2)
     if head != expected:
         raise ConversionError(where, "has another pixel data element than its frame", found=head)

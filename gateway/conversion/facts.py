@@ -8,28 +8,23 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.conversion.axes import Value, tiles, values_of
+from gateway.conversion.inversion import homogenised
 from gateway.conversion.overlays import presentation_refusal, presentation_tags
+from gateway.conversion.pixels import NO_PIXELS, PixelDescription, description_of, problem
 from gateway.conversion.references import referenced
 from gateway.errors import ObjectError
-from gateway.objects.elements import DataSet, Span, integer, items, numbers, raw, tag_of, tag_text, text, texts
+from gateway.objects.elements import DataSet, Span, integer, items, numbers, tag_of, tag_text, text, texts
 from gateway.objects.encode import encode
-from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header, PixelData
+from gateway.objects.part10 import Header, PixelData
 from gateway.standard.modules import MODULES
 from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
-
-NATIVE = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
-
-# Image Pixel attributes that one object has once (PS3.4 C.3.5; Pixel Padding Value: note 2).
-PIXEL_DESCRIPTION = (
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PlanarConfiguration", "PixelAspectRatio", "PixelPaddingValue", "PixelPaddingRangeLimit",
-)  # fmt: skip
 
 # Modules whose attributes must not differ within an object (G17).
 _COMMON_MODULES = ("Patient", "Clinical Trial Subject", "General Study", "Patient Study", "Clinical Trial Study",
@@ -37,13 +32,6 @@ _COMMON_MODULES = ("Patient", "Clinical Trial Subject", "General Study", "Patien
 
 # Why an enhanced object does not become a frame; it can be turned back.
 ALREADY_ENHANCED = "enhanced already"
-
-# Bits that the IODs allow: (Bits Allocated, Bits Stored) by modality (PS3.3 C.8.15.2, C.8.13.1.1.2, C.8.22.3).
-ALLOWED_BITS = {
-    "CT": {(16, 12), (16, 16)},
-    "MR": {(8, 8), (16, 12), (16, 16)},
-    "PT": {(16, 16)},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +58,8 @@ class Facts:
         Where those values stand in the image.
     temporal_positions : int
         Number of Temporal Positions, 0 if unknown.
+    description : PixelDescription
+        What its header says of its pixels, if it can become a frame.
     references, other_references : tuple of str
         Targets of plain image references, and of references in any other place.
     conversion_sources : tuple of str
@@ -94,7 +84,7 @@ class Facts:
     temporal_positions: int
     transfer_syntax: str
     pixels: PixelData | None
-    frame_length: int
+    description: PixelDescription
     references: tuple[str, ...]
     other_references: tuple[str, ...]
     conversion_sources: tuple[str, ...]
@@ -106,15 +96,19 @@ class Facts:
 
     @property
     def pixel_bytes(self) -> int:
-        """Bytes that this frame takes in an object."""
+        """Bytes that this frame takes in an object at most, should its pixels have to be widened."""
         if self.pixels is not None and self.pixels.fragments:
             return sum(length + 8 for _, length in self.pixels.fragments)
-        return self.frame_length
+        length = self.description.length
+        return 2 * length if self.description.grayscale and self.description.allocated == 8 else length
+
+
+Shareable = TypeVar("Shareable", bound=Hashable)
 
 
 @lru_cache(maxsize=4096)
-def _shared(value: tuple) -> tuple:
-    """Return the first of equal tuples: thousands of slices have the same few."""
+def _shared(value: Shareable) -> Shareable:
+    """Return the first of equal values: thousands of slices have the same few."""
     return value
 
 
@@ -158,7 +152,7 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         temporal_positions=integer(ds, "NumberOfTemporalPositions", 0) or 0,
         transfer_syntax=header.transfer_syntax,
         pixels=header.pixels,
-        frame_length=_native_length(ds),
+        description=_shared(description_of(header) if image else NO_PIXELS),
         references=_shared(tuple(uid for uid, plain in found if plain)),
         other_references=_shared(tuple(uid for uid, plain in found if not plain)),
         conversion_sources=_conversion_sources(ds),
@@ -167,7 +161,6 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
 
 def _group_key(header: Header) -> tuple:
     ds = header.dataset
-    syntax = "native" if header.transfer_syntax in NATIVE else header.transfer_syntax
     common = hashlib.blake2b(digest_size=8)
     for module in _COMMON_MODULES:
         for entry in MODULES[module].attributes:
@@ -178,18 +171,11 @@ def _group_key(header: Header) -> tuple:
         header.series,
         header.sop_class,
         text(ds, "Modality"),
-        syntax,
         text(ds, "SpecificCharacterSet"),
-        tuple(raw(ds, keyword) for keyword in PIXEL_DESCRIPTION),
+        description_of(header).family(),
         texts(ds, "ImageType")[:2],
         common.hexdigest(),
     )
-
-
-def _native_length(ds: DataSet) -> int:
-    """Return the number of bytes of one native frame."""
-    bits = (integer(ds, "BitsAllocated") or 0) * (integer(ds, "SamplesPerPixel") or 0)
-    return (integer(ds, "Rows") or 0) * (integer(ds, "Columns") or 0) * bits // 8
 
 
 def _conversion_sources(ds: DataSet) -> tuple[str, ...]:
@@ -219,8 +205,6 @@ def refusal(header: Header) -> str:
 def _encoding(header: Header) -> str:
     if header.irregular:
         return f"irregular encoding: {header.irregular[0]}"
-    if header.big_endian or header.deflated:
-        return "its transfer syntax needs a pixel transform that is not built yet"
     left = next(_left_in_file(header.dataset), None)
     return f"{tag_text(left)} is too long or compressed inside a sequence, which is not built yet" if left else ""
 
@@ -282,35 +266,29 @@ def _geometry(header: Header) -> str:
 
 
 def _pixel_description(header: Header) -> str:
-    ds = header.dataset
-    modality = CLASSIC_MODALITIES[header.sop_class]
-    interpretation = text(ds, "PhotometricInterpretation")
-    allocated, stored = integer(ds, "BitsAllocated", 0) or 0, integer(ds, "BitsStored", 0) or 0
-    if modality == "MR" and interpretation == "RGB" and header.transfer_syntax in NATIVE:
-        return "" if (allocated, stored) == (8, 8) else f"RGB with {stored} of {allocated} bits"
-    if interpretation != "MONOCHROME2" or integer(ds, "SamplesPerPixel") != 1:
-        return f"{interpretation or 'unknown photometric interpretation'} needs a pixel transform that is not built yet"
-    if (allocated, stored) not in ALLOWED_BITS[modality]:
-        return f"{stored} bits stored in {allocated} need a pixel transform that is not built yet"
-    if integer(ds, "HighBit") != stored - 1:
-        return f"High Bit {integer(ds, 'HighBit')} needs a pixel transform that is not built yet"
-    return ""
+    pixels = description_of(header)
+    reason = problem(CLASSIC_MODALITIES[header.sop_class], pixels)
+    if not reason:
+        homogenised(header.dataset, pixels)  # refuses what cannot be inverted exactly
+    return reason
 
 
 def _pixel_bytes(header: Header) -> str:
-    pixels = header.pixels
-    expected = _native_length(header.dataset)
+    pixels, description = header.pixels, description_of(header)
     if pixels is None:
         return "it has no pixel data"
+    expected = description.length
     if pixels.tag != 0x7FE00010 or expected == 0:
         return "it has no frame: " + ("float pixel data" if expected else "Rows or Columns are zero")
     if pixels.fragments is None:
-        if header.transfer_syntax not in NATIVE:
+        if description.compressed:
             return "its pixel data are not encapsulated as its transfer syntax wants"
-        if pixels.length not in (expected, expected + expected % 2):
+        if header.big_endian and (pixels.vr, description.allocated) not in (("OW", 8), ("OW", 16), ("OB", 8)):
+            return f"its pixel data have {pixels.vr} as their value representation, which leaves their byte order open"
+        if pixels.length not in (expected, expected + expected % 2) or pixels.length < description.length_read:
             return f"its pixel data have {pixels.length} bytes instead of {expected}"
         return ""
-    if header.transfer_syntax in NATIVE:
+    if not description.compressed:
         return "its pixel data are encapsulated against its transfer syntax"
     return "" if pixels.fragments else "its pixel data have no frame"
 

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from gateway.conversion.groups import frame_groups
+from gateway.conversion.inversion import homogenised
 from gateway.conversion.overlays import (
     GRAPHIC_ANNOTATION,
     GRAPHIC_LAYER,
@@ -19,6 +20,7 @@ from gateway.conversion.overlays import (
     overlay_planes,
     presentation_tags,
 )
+from gateway.conversion.pixels import described
 from gateway.objects.elements import DataSet, Element, dataset, is_empty, items, make, sequence, tag_of, text, texts
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header
@@ -114,7 +116,7 @@ def transformation(ds: DataSet, modality: str, *, legacy: bool = True) -> tuple[
     """
     if is_color(ds):
         return {}, {}
-    groups = frame_groups(ds, modality, legacy=legacy)[0]
+    groups = frame_groups(homogenised(ds, described(ds)), modality, legacy=legacy)[0]
     rescale = (items(groups, PIXEL_VALUE_TRANSFORMATION) or ({},))[0]
     window: DataSet = {}
     for item in items(groups, FRAME_VOI_LUT):

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gateway.conversion.closure import closed_under_references
 from gateway.conversion.facts import Facts
 from gateway.conversion.grouping import find_twins, frame_order, grouped
 from gateway.conversion.identity import Identity
+from gateway.conversion.inversion import homogenised
 from gateway.conversion.layout import Part, laid_out
 from gateway.conversion.looks import Looks
 from gateway.conversion.naming import assign_series, assign_uids
+from gateway.conversion.padding import padded_alike
+from gateway.conversion.pixels import PixelPlan, plan_pixels
 from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, frozen_targets
 from gateway.conversion.presentation import presentation_states
 from gateway.conversion.references import Target
@@ -85,42 +89,51 @@ def make_plan(
 
 def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) -> Iterator[Planned]:
     """Lay out a group and survey its parts."""
-    for part in laid_out(group):
-        yield _planned(part, read)
+    alike = list(padded_alike(group))
+    for frames, padding in alike:
+        for part in laid_out(frames):
+            # A part whose sources know no padding has none, whatever stands beside it.
+            own = padding if any(fact.description.padding is not None for fact in part.frames) else None
+            why = f"Pixel Padding Value {own}" if len(alike) > 1 and own is not None else ""
+            pixels = plan_pixels(part.frames[0].modality, [fact.description for fact in part.frames], own)
+            yield _planned(replace(part, why=", ".join(filter(None, (why, part.why)))), pixels, read)
 
 
-def _planned(part: Part, read: Callable[[Facts], Header]) -> Planned:
+def _planned(part: Part, pixels: PixelPlan, read: Callable[[Facts], Header]) -> Planned:
     """Plan the object that frames become: of the true Enhanced class if they have all that it demands."""
     frames, indices = part.frames, part.indices
     modality = frames[0].modality
-    survey, decision, looks = Survey(modality), Decision(modality), Looks(modality)
+    added = frozenset(pixels.elements)
+    survey = Survey(modality, added=added, pixels=pixels.elements)
+    decision, looks = Decision(modality), Looks(modality)
     decision.missing.extend(missing_places(indices, modality))
 
-    def take(header: Header) -> None:
-        survey.add(header.dataset)
-        decision.add(header.dataset)
-        looks.add(header)
+    def take(fact: Facts, header: Header) -> None:
+        ds = homogenised(header.dataset, fact.description)
+        survey.add(ds)
+        decision.add(ds | pixels.elements)
+        looks.add(header, inverted=fact.description.inverted)
 
     _each(frames, read, take)
     row = CONVERSIONS[modality]
     if decision.missing:
-        planned = Planned(modality, frames, survey, indices, row.legacy, missing=tuple(decision.missing))
+        planned = Planned(modality, frames, survey, pixels, indices, row.legacy, missing=tuple(decision.missing))
     else:
-        survey = Survey(modality, legacy=False, added=frozenset(decision.top))
-        _each(frames, read, lambda header: survey.add(header.dataset))
+        survey = Survey(modality, legacy=False, added=added | frozenset(decision.top), pixels=pixels.elements)
+        _each(frames, read, lambda fact, header: survey.add(homogenised(header.dataset, fact.description)))
         indices = rehomed(indices, survey.groups, modality)
-        planned = Planned(modality, frames, survey, indices, row.enhanced, demanded=decision.top)
+        planned = Planned(modality, frames, survey, pixels, indices, row.enhanced, demanded=decision.top)
     planned.series_attributes = _series_digest(survey, frames[0])
     planned.looks = looks.found()
     planned.why = part.why
     return planned
 
 
-def _each(frames: list[Facts], read: Callable[[Facts], Header], take: Callable[[Header], None]) -> None:
-    """Give every header to `take`."""
+def _each(frames: list[Facts], read: Callable[[Facts], Header], take: Callable[[Facts, Header], None]) -> None:
+    """Give every source and its header to `take`."""
     for fact in frames:
         try:
-            take(read(fact))
+            take(fact, read(fact))
         except (GatewayError, OSError, ValueError) as error:
             raise Unplannable(fact.name, str(error)) from error
 

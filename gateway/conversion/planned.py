@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.conversion.dimensions import Indices
 from gateway.conversion.facts import Facts
 from gateway.conversion.looks import Look
+from gateway.conversion.pixels import PixelPlan
 from gateway.conversion.references import Target
 from gateway.conversion.survey import Survey
 from gateway.conversion.true_enhanced import Missing
@@ -65,6 +66,8 @@ class Planned:
         Its sources in frame order.
     survey : Survey
         What they have in common.
+    pixels : PixelPlan
+        How their pixels become alike.
     indices : Indices
         Their dimension index values.
     demanded : DataSet
@@ -84,6 +87,7 @@ class Planned:
     modality: str
     frames: list[Facts]
     survey: Survey
+    pixels: PixelPlan
     indices: Indices
     sop_class: str
     sop_instance: str = ""

@@ -103,8 +103,7 @@ def _prove_frames(
         if presentation_tags(source.dataset) and not items(top, STATES):
             raise ConversionError(recipe.sop_instance, f"names no presentation state for what frame {number} shows")
         check_elements(recipe, number, source.dataset, unfold(top, shared, item), back)
-        assert source.pixels is not None
-        check_pixels(recipe, number, stream.pieces, fact, source.pixels)
+        check_pixels(recipe, number, stream.pieces, source, top, shared | item)
     if number != len(frames) or integer(top, "NumberOfFrames") != number:
         raise ConversionError(recipe.sop_instance, "has a wrong number of frames", found=number)
     stream.finish()

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import struct
 
-from gateway.conversion.facts import NATIVE, Facts
+from gateway.conversion.facts import Facts
+from gateway.conversion.pixels import PixelPlan
 from gateway.conversion.planned import Planned
-from gateway.objects.elements import integer, tag_of
+from gateway.objects.elements import tag_of
 from gateway.objects.encode import SEQUENCE_STOP, element_head, item_head
-from gateway.objects.part10 import PixelData
-from gateway.objects.recipe import RecipeWriter, Segment
+from gateway.objects.part10 import DEFLATED, PixelData
+from gateway.objects.recipe import RecipeWriter, Segment, segment_length
 
-BITS_ALLOCATED = tag_of("BitsAllocated")
 PIXEL_DATA = tag_of("PixelData")
 
 
 def pixel_segments(planned: Planned, writer: RecipeWriter) -> list[Segment]:
     """Write the head of the pixel data element and return where its value comes from."""
-    frames = planned.frames
-    if frames[0].transfer_syntax in NATIVE:
-        length = sum(fact.frame_length for fact in frames)
-        bits = integer({BITS_ALLOCATED: planned.survey.values[BITS_ALLOCATED]}, BITS_ALLOCATED)
-        vr = "OB" if bits == 8 else "OW"
+    frames, pixels = planned.frames, planned.pixels
+    segments: list[Segment]
+    if not pixels.target.compressed:
+        segments = [_native(number, fact, pixels) for number, fact in enumerate(frames)]
+        length = sum(map(segment_length, segments))
+        vr = "OB" if pixels.target.allocated == 8 else "OW"
         writer.write(element_head(PIXEL_DATA, vr, length + length % 2))
-        segments: list[Segment] = [("f", n, _pixels(fact).offset, fact.frame_length) for n, fact in enumerate(frames)]
         return [*segments, ("b", "00")] if length % 2 else segments
     # Encapsulated: the Basic Offset Table says where frames begin, as they may have several fragments (PS3.5 A.4).
     offsets, position, segments = [], 0, []
@@ -36,6 +36,15 @@ def pixel_segments(planned: Planned, writer: RecipeWriter) -> list[Segment]:
     writer.write(element_head(PIXEL_DATA, "OB", 0xFFFFFFFF))
     writer.write(item_head(4 * len(offsets)) + struct.pack(f"<{len(offsets)}I", *offsets))
     return [*segments, ("b", SEQUENCE_STOP.hex())]
+
+
+def _native(number: int, fact: Facts, pixels: PixelPlan) -> Segment:
+    """Return where a native frame comes from: as it is wherever that will do."""
+    steps = pixels.steps(fact.description)
+    offset, length = _pixels(fact).offset, fact.description.length_read
+    if fact.transfer_syntax == DEFLATED:
+        return "z", number, offset, length, steps
+    return ("t", number, offset, length, steps) if steps else ("f", number, offset, length)
 
 
 def _pixels(fact: Facts) -> PixelData:

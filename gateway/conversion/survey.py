@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from gateway.conversion.groups import STAND_INS, Groups, frame_groups
 from gateway.conversion.identity import without_contribution_time
+from gateway.conversion.inversion import originals
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.overlays import presentation_tags
 from gateway.objects.elements import DataSet, Element, empty, is_empty, items, same, tag_of, text, texts
@@ -73,8 +74,12 @@ class Survey:
         For a Legacy Converted object.
     added : frozenset of int
         Tags that the top level has whether or not the sources do.
+    pixels : DataSet
+        Image Pixel attributes of the object that are not those of every source.
     count : int
         Number of frames seen.
+    originals : DataSet
+        What every frame's source said of its pixels where the object says otherwise.
     values : dict
         First value of every attribute, by key.
     varying : set
@@ -100,7 +105,9 @@ class Survey:
     modality: str
     legacy: bool = True
     added: frozenset[int] = frozenset()
+    pixels: DataSet = field(default_factory=dict)
     count: int = 0
+    originals: DataSet = field(default_factory=dict)
     values: dict[Key, Element] = field(default_factory=dict)
     counts: dict[Key, int] = field(default_factory=dict)
     varying: set[Key] = field(default_factory=set)
@@ -118,6 +125,9 @@ class Survey:
     def add(self, ds: DataSet) -> None:
         """Take in the header of one more frame."""
         groups, _, consumed, added = frame_groups(ds, self.modality, legacy=self.legacy)
+        said = originals(ds)
+        agreed = self.originals.items() if self.count else said.items()
+        self.originals = {tag: element for tag, element in agreed if said.get(tag) == element}
         self.count += 1
         self.empty.update(tag for tag, element in ds.items() if not element.value)
         for key, element in remaining(ds, consumed, added | self.added):

@@ -147,7 +147,7 @@ def computed_elements(survey: Survey, identity: Identity, source_series: str) ->
         elements.append(make("FrameOfReferenceUID", own_frame_of_reference(source_series)))
     if tag_of("PatientPosition") not in shared:
         elements.append(make("PatientPosition"))
-    if "MONOCHROME2" in texts(dataset(*_standard(shared)), "PhotometricInterpretation"):
+    if "MONOCHROME2" in texts(dataset(*_standard(shared)) | survey.pixels, "PhotometricInterpretation"):
         elements.append(make("PresentationLUTShape", "IDENTITY"))
     if survey.modality == "PT" and tag_of("ContentQualification") not in shared:
         elements.append(make("ContentQualification", "PRODUCT"))
@@ -199,6 +199,7 @@ def top_level(survey: Survey, identity: Identity, source_series: str, demanded: 
     found.pop(REQUEST_ATTRIBUTES, None)
     found.update(computed_elements(survey, identity, source_series))
     found.update(demanded)
+    found.update(survey.pixels)
     for tag in ("ComplexImageComponent", "AcquisitionContrast"):
         if is_empty(found.get(tag_of(tag))):
             found.pop(tag_of(tag), None)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from gateway.conversion.classic import ClassicPlan, plan_classic
 from gateway.conversion.facts import Facts
@@ -137,7 +137,10 @@ def other(sop_class: str, number: int, change: Change = None, *, series: str = S
 
 
 def save(ds: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> Path:
-    """Write a data set as a Part 10 file in a native syntax, or RLE; whatever `ds` says about itself is left alone."""
+    """Write a data set as a Part 10 file in a native syntax, or RLE; whatever `ds` says about itself is left alone.
+
+    Pixels are given as they are in little endian; words of 16 bits are turned round for big endian.
+    """
     ds = deepcopy(ds)
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
@@ -146,7 +149,10 @@ def save(ds: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> Path:
     if syntax == RLELossless:
         ds.compress(RLELossless, generate_instance_uid=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    ds.save_as(path, enforce_file_format=True, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    big = syntax == ExplicitVRBigEndian
+    if big and (ds.BitsAllocated > 8 or ds["PixelData"].VR == "OW") and ds["PixelData"].VR != "OB":
+        ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
+    ds.save_as(path, enforce_file_format=True, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=not big)
     return path
 
 
