@@ -362,9 +362,7 @@ def _print(report: Report, output: Path | None) -> None:
                 click.echo(f"       {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
         for made in outcome.companions:
             name = sop_class_name(made["sop_class"])
-            click.echo(
-                f"    -> {name}, {made['kind']} for {count(made['sources'], 'instance')}, {made['sop_instance']}"
-            )
+            click.echo(f"    -> {name} for {count(made['sources'], 'instance')}, {made['sop_instance']}")
         for reason, number in outcome.kept.items():
             click.echo(
                 f"    -> {number} unchanged: {reason}" if "left out" not in reason else f"    -> {number} {reason}"

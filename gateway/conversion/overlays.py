@@ -10,7 +10,8 @@ from __future__ import annotations
 from gateway.conversion.references import REFERENCED_INSTANCE
 from gateway.errors import ConversionError
 from gateway.objects.elements import DataSet, Element, integer, is_empty, items, numbers, tag_of, text
-from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header
+from gateway.objects.part10 import Header
+from gateway.objects.recipe import frame_bytes
 from gateway.standard.presentation import OVERLAY_DEFAULTS, OVERLAY_GROUPS, OVERLAY_PLANE
 
 ROWS, COLUMNS, TYPE, ORIGIN = 0x0010, 0x0011, 0x0040, 0x0050
@@ -121,8 +122,10 @@ def _embedded_refusal(header: Header, group: int, rows: int, columns: int) -> st
         return f"is in bit {position}, which belongs to the pixel values"
     if (rows, columns) != (integer(ds, "Rows"), integer(ds, "Columns")):
         return "is in the pixel data and has another size"
-    if header.transfer_syntax not in (IMPLICIT_LITTLE, EXPLICIT_LITTLE):
-        return "is in bits of compressed or big endian pixel data"
+    if header.pixels is None or header.pixels.fragments is not None:
+        return "is in bits of compressed pixel data"
+    if header.big_endian and allocated == 8:
+        return "is in bits of big endian pixels of one byte"
     return ""
 
 
@@ -158,11 +161,13 @@ def _even(value: object) -> bytes:
 
 
 def embedded_plane(header: Header, position: int) -> bytes:
-    """Return one bit of every pixel of a native little endian image, packed.
+    """Return one bit of every pixel of a native image, packed.
 
     Raises
     ------
     ConversionError
+        If the image is compressed.
+    OSError
         If the file does not hold the frame.
     """
     ds, pixels = header.dataset, header.pixels
@@ -170,12 +175,9 @@ def embedded_plane(header: Header, position: int) -> bytes:
     count = (integer(ds, "Rows") or 0) * (integer(ds, "Columns") or 0)
     if pixels is None or pixels.fragments is not None:
         raise ConversionError(header.path.name, "has no pixel data with an overlay in them")
-    with open(header.path, "rb") as file:
-        file.seek(pixels.offset)
-        frame = file.read(count * size)
-    if len(frame) != count * size:
-        raise ConversionError(header.path.name, "ends within its pixel data", found=len(frame))
-    return packed_bit(frame[position // 8 :: size], position % 8)
+    frame = frame_bytes(header.path, pixels.offset, count * size, deflated=header.deflated)
+    octet = position // 8
+    return packed_bit(frame[size - 1 - octet if header.big_endian else octet :: size], position % 8)
 
 
 def packed_bit(octets: bytes, bit: int) -> bytes:

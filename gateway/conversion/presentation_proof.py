@@ -27,7 +27,7 @@ from gateway.objects.elements import DataSet, integer, is_empty, items, numbers,
 from gateway.objects.encode import encode
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.part10 import Header, read_header
-from gateway.objects.recipe import Recipe, digest_of
+from gateway.objects.recipe import Recipe, digest_of, frame_bytes
 from gateway.objects.stream import BytesSource
 from gateway.standard.presentation import OVERLAY_DEFAULTS
 
@@ -164,9 +164,10 @@ def _source_bits(header: Header, group: int, count: int) -> bytes:
         return _bits(data.value)[:count]
     assert header.pixels is not None
     position, size = integer(ds, group << 16 | BIT_POSITION, 0) or 0, (integer(ds, "BitsAllocated") or 8) // 8
-    with open(header.path, "rb") as file:
-        file.seek(header.pixels.offset)
-        return file.read(count * size)[position // 8 :: size].translate(_BIT_OF[position % 8])
+    frame = frame_bytes(header.path, header.pixels.offset, count * size, deflated=header.deflated)
+    if header.big_endian and size == 2:
+        position = position + 8 if position < 8 else position - 8
+    return frame[position // 8 :: size].translate(_BIT_OF[position % 8])
 
 
 def _check_annotations(where: str, state: DataSet, ds: DataSet) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conversion.material import GSPS, STUDY, item, other, reference, save, save_all, series_of, slice_of
 from conversion.reading import missing, plain
+from conversion.states import bitmap, overlay
 from pydicom import dcmread
 
 from gateway.cli.main import main
@@ -103,6 +104,35 @@ def test_to_classic_and_back_again_is_the_same(tmp_path: Path) -> None:
     for uid, source in sources.items():
         assert not missing(source, plain(back[uid]))
         assert back[uid].PixelData == source.PixelData
+
+
+def test_E25_presentation_states_are_written_and_a_plan_names_them(tmp_path: Path) -> None:
+    sources = {ds.SOPInstanceUID: ds for ds in series_of(change=[overlay(bitmap(1)), None, overlay(bitmap(2))])}
+    save_all(sources.values(), tmp_path / "in")
+    planned = report(tmp_path / "in", "--plan")
+    told = report(tmp_path / "in", "-o", tmp_path / "out")
+    assert told["status"] == 0
+    (row,), (plan,) = told["series"], planned["series"]
+    assert [made["sop_instance"] for made in plan["companions"]] == [made["sop_instance"] for made in row["companions"]]
+    states = [dcmread(made["file"]) for made in row["companions"]]
+    assert [state.SOPClassUID for state in states] == [GSPS, GSPS]
+    assert len(files_in(tmp_path / "out")) == 3
+    assert "Grayscale Softcopy Presentation State for 1 instance" in gateway(tmp_path / "in", "--plan").stdout
+
+
+def test_E25_K4_overlays_stay_in_their_states_when_images_are_turned_back(tmp_path: Path) -> None:
+    sources = {ds.SOPInstanceUID: ds for ds in series_of(change=overlay(bitmap(1)))}
+    save_all(sources.values(), tmp_path / "in")
+    assert gateway(tmp_path / "in", "-o", tmp_path / "enhanced").returncode == 0
+    done = gateway(tmp_path / "enhanced", "-o", tmp_path / "classic", "--to", "classic")
+    assert done.returncode == 0, done.stderr
+    back = {ds.SOPInstanceUID: ds for ds in map(dcmread, files_in(tmp_path / "classic")) if ds.Modality == "CT"}
+    assert back.keys() == sources.keys()
+    for uid, source in sources.items():
+        assert not missing(source, plain(back[uid]))
+        assert "ReferencedPresentationStateSequence" not in back[uid]
+    (state,) = (ds for ds in map(dcmread, files_in(tmp_path / "classic")) if ds.Modality == "PR")
+    assert state.overlay_array(0x6000).tolist() == bitmap(1).tolist()
 
 
 def test_to_classic_leaves_out_what_is_there_as_classic_images(tmp_path: Path) -> None:
