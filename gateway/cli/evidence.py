@@ -20,6 +20,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from gateway.cli.states import States, moves
+from gateway.cli.stored import same_values
 
 # SOP Class and Instance are in the Conversion Source; a conversion has its own Query/Retrieve View, Contributing
 # Equipment and Conversion Source; Referenced and Source Image may name what their targets have become. Pixel Data is
@@ -170,11 +171,14 @@ def _compare_frames(
         source = sent.get(uid)
         if source is None:
             continue
-        if pixels is None or pixels != next(frames_of(source), None):
+        original = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+        expected = next(frames_of(source), None)
+        if pixels is None or expected is None or not _same_pixels(pixels, header, expected, original):
             findings.problems.append(f"{found.sop_instance} frame {number}: other pixels than {source.name}")
+        elif not states.hold_planes(found.sop_instance, number, original, expected):
+            findings.problems.append(f"{found.sop_instance} frame {number}: an overlay of {source.name} is lost")
         findings.frames += 1
         group = _flat(header.PerFrameFunctionalGroupsSequence[number - 1])
-        original = pydicom.dcmread(source, force=True, stop_before_pixels=True)
         for element in original:
             key = _key(original, element)
             if not _compared(element):
@@ -186,6 +190,14 @@ def _compare_frames(
                 findings.problems.append(f"{found.sop_instance} frame {number}: {element.tag} of {source.name} is lost")
     if next(frames, None) is not None:
         findings.problems.append(f"{found.sop_instance}: has more frames than sources")
+
+
+def _same_pixels(one: bytes, header: Dataset, other: bytes, original: Dataset) -> bool:
+    """Return whether a frame has the bytes, or for native pixels at least the values, of its source."""
+    if one == other:
+        return True
+    native = not any(UID(ds.file_meta.TransferSyntaxUID).is_encapsulated for ds in (header, original))
+    return native and same_values(one, header, other, original)
 
 
 def _compared(element: Any) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+
+from gateway.cli.stored import plane_of
 
 # What a plane of a state always has with the same value, or leaves out because its absence says the same.
 _SAID_OTHERWISE = frozenset((0x0015, 0x0051, 0x0060, 0x0100, 0x0102))
@@ -38,8 +41,22 @@ class States:
         """Return whether an element of a source is in a state that applies to its frame."""
         if element.tag.group >> 8 == 0x60 and element.tag.element in _SAID_OTHERWISE:
             return True
+        return any(_same(element, state.get(element.tag)) for state in self._of(image, frame))
+
+    def hold_planes(self, image: str, frame: int, original: Dataset, pixels: bytes) -> bool:
+        """Return whether every overlay that is in bits of a source's pixels is in a state that applies to its frame."""
+        for group in sorted({tag >> 16 for tag in map(int, original.keys()) if moves(tag) and tag >> 24 == 0x60}):
+            if group << 16 | 0x3000 in original:
+                continue
+            plane = plane_of(pixels, original, original[group << 16 | 0x0102].value)
+            found = [state.get(group << 16 | 0x3000) for state in self._of(image, frame)]
+            if not any(data is not None and data.value[: len(plane)] == plane for data in found):
+                return False
+        return True
+
+    def _of(self, image: str, frame: int) -> Iterator[Dataset]:
         paths = [*self._by_frame.get((image, frame), ()), *self._by_image.get(image, ())]
-        return any(_same(element, _read(path).get(element.tag)) for path in paths)
+        return (_read(path) for path in paths)
 
 
 def moves(tag: int) -> bool:

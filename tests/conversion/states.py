@@ -48,6 +48,26 @@ def overlay(bits: NDArray[np.uint8], group: int = 0x6000, **changes: Any) -> Cal
     return change
 
 
+def embedded(planes: dict[int, int], seed: int = 0, *, signed: int = 0, stored: int = 12) -> Callable[[Dataset], None]:
+    """Return a change that puts an overlay plane into each of some bits; `planes` are seeds of bitmaps by position."""
+
+    def change(ds: Dataset) -> None:
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = stored, stored - 1, signed
+        words = values(seed, ds, signed=signed, stored=stored).astype(np.uint16) & (1 << stored) - 1
+        for number, (position, plane) in enumerate(planes.items()):
+            bits = bitmap(plane, ds.Rows, ds.Columns)
+            words |= (bits.astype(np.uint16) << position).astype(np.uint16)
+            overlay(bits, 0x6000 + 2 * number, e3000=None, e100=("US", 16), e102=("US", position))(ds)
+        ds.PixelData = words.tobytes()
+
+    return change
+
+
+def values(seed: int, ds: Dataset, *, signed: int = 0, stored: int = 12) -> np.ndarray:
+    low = -(1 << stored - 1) if signed else 0
+    return np.random.default_rng(seed).integers(low, low + (1 << stored), (ds.Rows, ds.Columns), dtype=np.int32)
+
+
 def all_of(*changes: Any) -> Callable[[Dataset], None]:
     def change(ds: Dataset) -> None:
         for one in changes:
