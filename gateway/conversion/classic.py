@@ -172,7 +172,7 @@ def _source_of(frame: DataSet) -> tuple[str, str] | None:
     if len(found) != 1:
         return None
     sop_class, instance = text(found[0], REFERENCED_CLASS), text(found[0], REFERENCED_INSTANCE)
-    return (sop_class, instance) if sop_class in CLASSIC_MODALITIES and valid_uid(instance) else None
+    return (sop_class, instance) if sop_class in CLASSIC_MODALITIES and instance else None
 
 
 def _turned_back(item: DataSet, origins: Origins) -> DataSet:

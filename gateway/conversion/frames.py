@@ -5,8 +5,11 @@ from __future__ import annotations
 import struct
 
 from gateway.errors import ConversionError
-from gateway.objects.elements import integer
+from gateway.objects.elements import integer, raw
 from gateway.objects.part10 import Header
+
+# SOI of JPEG and JPEG-LS (ITU-T T.81, T.87), SOC of JPEG 2000 (T.800).
+_CODE_STREAMS = (b"\xff\xd8", b"\xff\x4f")
 
 
 def frame_ranges(header: Header) -> list[tuple[int, int]]:
@@ -57,10 +60,29 @@ def _encapsulated(header: Header, frames: int) -> list[tuple[int, int]]:
     if frames == 1:
         del starts[1:]
     elif len(fragments) != frames:
-        starts = [starts[0] + offset for offset in _offset_table(header)]
+        table = _extended_table(header) or _offset_table(header)
+        starts = [starts[0] + offset for offset in table] if table else _by_marker(header)
     if len(starts) != frames or starts != sorted(starts) or starts[-1] >= end:
         raise ConversionError(header.path.name, "does not say where its frames begin", found=f"{len(starts)} frames")
     return [(start, stop - start) for start, stop in zip(starts, [*starts[1:], end], strict=True)]
+
+
+def _extended_table(header: Header) -> list[int]:
+    """Return the Extended Offset Table, which very long objects have (C.7.6.3.1.8)."""
+    table = raw(header.dataset, "ExtendedOffsetTable")
+    return list(struct.unpack(f"<{len(table) // 8}Q", table[: len(table) // 8 * 8]))
+
+
+def _by_marker(header: Header) -> list[int]:
+    """Return where fragments begin that begin as a code stream of JPEG, JPEG-LS or JPEG 2000 does."""
+    assert header.pixels is not None
+    found = []
+    with open(header.path, "rb", buffering=0) as file:
+        for offset, _ in header.pixels.fragments or ():
+            file.seek(offset)
+            if file.read(2) in _CODE_STREAMS:
+                found.append(offset - 8)
+    return found
 
 
 def _offset_table(header: Header) -> list[int]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import mmap
 from array import array
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from gateway.conversion.frames import frame_ranges
 from gateway.errors import ConversionError, ObjectError
 from gateway.objects.elements import DataSet, Span, integer, items, tag_of
 from gateway.objects.parse import Syntax, item_ranges, parse_dataset
-from gateway.objects.part10 import read_header
+from gateway.objects.part10 import Header, read_header
 
 PER_FRAME = tag_of("PerFrameFunctionalGroupsSequence")
 SHARED = tag_of("SharedFunctionalGroupsSequence")
@@ -28,6 +29,10 @@ class MultiFrame:
     ----------
     path : Path
         The file.
+    header : Header, optional
+        Its header, read with `PER_FRAME` left in the file, where it is not that of a Part 10 file.
+    grouped : bool
+        Whether it must have a functional groups item for every frame.
 
     Attributes
     ----------
@@ -37,17 +42,17 @@ class MultiFrame:
         The top level without the functional groups.
     shared : DataSet
         The item of the Shared Functional Groups Sequence.
-    ranges : list of (int, int)
-        File offset and length of the pixels of every frame.
+    has_groups : bool
+        Whether it has functional groups.
 
     Raises
     ------
     ConversionError
-        If frames, groups and pixels do not go together.
+        If frames and groups do not go together.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.header = read_header(path, left=frozenset((PER_FRAME,)))
+    def __init__(self, path: Path, header: Header | None = None, *, grouped: bool = True) -> None:
+        self.header = header or read_header(path, left=frozenset((PER_FRAME,)))
         found = self.header.dataset
         self.top: DataSet = {tag: element for tag, element in found.items() if tag not in (PER_FRAME, SHARED)}
         self.shared: DataSet = (items(found, SHARED) or ({},))[0]
@@ -56,9 +61,20 @@ class MultiFrame:
         self._places = array("Q")
         self._find_items()
         groups = len(self._held) or len(self._places) // 2
-        if groups != self.count:
+        self.has_groups = PER_FRAME in found
+        if groups != self.count and (grouped or self.has_groups):
             raise ConversionError(path.name, "has not one group item a frame", found=groups, expected=str(self.count))
-        self.ranges = frame_ranges(self.header)
+
+    @cached_property
+    def ranges(self) -> list[tuple[int, int]]:
+        """File offset and length of the pixels of every frame.
+
+        Raises
+        ------
+        ConversionError
+            If the pixel data do not hold the frames.
+        """
+        return frame_ranges(self.header)
 
     @property
     def path(self) -> Path:
