@@ -15,7 +15,8 @@ from conversion.material import CLASSIC, ENHANCED, STUDY, item, turned_back
 from conversion.reading import plain
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.encaps import generate_fragments
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from gateway.conversion.identity import Identity
 
@@ -342,6 +343,27 @@ def test_encapsulated_frames_are_passed_on(table: bool, tmp_path: Path) -> None:
         image = dcmread(file)
         assert image.file_meta.TransferSyntaxUID == RLELossless
         assert np.array_equal(image.pixel_array, frame)
+
+
+@pytest.mark.parametrize("table", ["extended", "none"])
+def test_frames_of_several_fragments_without_basic_offset_table(table: str, tmp_path: Path) -> None:
+    # Code streams that nobody decodes here: JPEG-LS begins with SOI.
+    frames = [[b"\xff\xd8" + bytes([n] * 4), bytes([n] * 6)] for n in range(1, 5)]
+    head = b"\xfe\xff\x00\xe0"
+    parts = [[head + len(part).to_bytes(4, "little") + part for part in frame] for frame in frames]
+    ds = enhanced_of("MR")
+    if table == "extended":
+        lengths = [sum(map(len, frame)) for frame in parts]
+        starts = [sum(lengths[:n]) for n in range(4)]
+        ds.ExtendedOffsetTable = b"".join(start.to_bytes(8, "little") for start in starts)
+        ds.ExtendedOffsetTableLengths = b"".join(length.to_bytes(8, "little") for length in lengths)
+    ds.PixelData = head + bytes(4) + b"".join(part for frame in parts for part in frame)
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    path = save_enhanced(ds, tmp_path / "in" / "1.dcm", JPEGLSLossless)
+    for file, frame in zip(turned_back([path], tmp_path / "back")[0], frames, strict=True):
+        image = dcmread(file)
+        assert list(generate_fragments(image.PixelData))[1:] == frame
+        assert "ExtendedOffsetTable" not in image
 
 
 def test_odd_frames_are_padded(tmp_path: Path) -> None:
