@@ -15,20 +15,9 @@ from gateway.archive.rows import (
     patient_scope,
 )
 from gateway.conversion.references import referenced
-from gateway.objects.elements import DataSet, tag_of
+from gateway.objects.elements import DataSet
 
 Description = Mapping[str, dict[str, Any]]
-
-# These name managed SOP instances (a procedure step, a visit), never an object that an archive holds.
-_NO_OBJECTS = frozenset(
-    tag_of(keyword)
-    for keyword in (
-        "ReferencedStudySequence",
-        "ReferencedPerformedProcedureStepSequence",
-        "ReferencedVisitSequence",
-        "ReferencedPatientSequence",
-    )
-)
 
 
 def describe(ds: DataSet) -> Description:
@@ -74,8 +63,8 @@ def _find_patient(connection: sqlite3.Connection, scope: str, columns: dict[str,
 
 
 def referred(ds: DataSet) -> set[str]:
-    """Return the SOP Instance UIDs of the objects that an object refers to, at any depth."""
-    return {uid for uid, _ in referenced({tag: item for tag, item in ds.items() if tag not in _NO_OBJECTS}) if uid}
+    """Return the UIDs that an object refers to, at any depth: of instances, and of series as a whole."""
+    return {uid for uid, _ in referenced(ds)}
 
 
 def insert_references(connection: sqlite3.Connection, instance: int, uids: Iterable[str]) -> None:

@@ -99,7 +99,9 @@ def _object(row: DerivedRow) -> dict[str, Any]:
         "views": int(row.views),
         "frames": [list(frame) for frame in row.frames],
         "description": describe(row.attributes),
-        "references": sorted(referred(row.attributes)),
+        "references": sorted(referred(row.attributes) if row.references is None else row.references),
+        "kind": row.kind,
+        "prior": row.prior,
     }
 
 

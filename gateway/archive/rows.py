@@ -111,6 +111,13 @@ class DerivedRow:
         is an updated copy.
     attributes : DataSet
         At least the attributes of patient, study, series and instance that the index holds.
+    references : sequence of str or None
+        UIDs that it refers to; None has them read from the attributes.
+    kind : str
+        What it is to its sources: ``image``, of which each frame stands for one; ``copy``, rewritten, which stands for
+        its one source; or ``companion``, which stands for none.
+    prior : bool
+        Whether its sources came from a destination.
     """
 
     sop_instance: str
@@ -124,6 +131,9 @@ class DerivedRow:
     frames: Sequence[tuple[str, str]]
     attributes: DataSet = field(repr=False)
     views: View = View.ENHANCED
+    references: Sequence[str] | None = None
+    kind: str = "image"
+    prior: bool = False
 
 
 class Admission(NamedTuple):

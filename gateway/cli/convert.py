@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from gateway.conversion.study import Converted, Made
     from gateway.objects.part10 import Header
     from gateway.objects.recipe import Recipe
+
+
+# Why an instance is not in a view though nothing became of it but a rewritten copy.
+FOLLOWED = "a copy with updated references takes its place"
 
 
 @dataclass
@@ -65,6 +69,8 @@ class Report:
     series: dict[str, Outcome] = field(default_factory=dict)
     not_dicom: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    unresolved: dict[str, str] = field(default_factory=dict)
+    unsigned: list[str] = field(default_factory=list)
     placed: set[Path] = field(default_factory=set)
 
     def add(self, header: Header) -> Outcome:
@@ -80,7 +86,13 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Return the report for programs."""
         rows = [vars(outcome) | {"kept": dict(outcome.kept)} for outcome in self.series.values()]
-        return {"series": rows, "not_dicom": self.not_dicom, "failed": self.failed}
+        return {
+            "series": rows,
+            "not_dicom": self.not_dicom,
+            "failed": self.failed,
+            "unresolved": self.unresolved,
+            "unsigned": self.unsigned,
+        }
 
 
 @click.command("convert")
@@ -107,9 +119,9 @@ def command(
     if output is None and not plan_only:
         raise click.UsageError("-o DIR says where to write; --plan writes nothing")
     report = Report()
-    studies = _read(sources, report, quiet=as_json)
+    patients = _read(sources, report, quiet=as_json)
     with tempfile.TemporaryDirectory(prefix=".gateway-", dir=_workplace(output)) as scratch:
-        for files in studies.values():
+        for files in patients.values():
             if target == "enhanced":
                 _to_enhanced(files, None if plan_only else output, Path(scratch), report, explain=explain)
             else:
@@ -133,14 +145,14 @@ def _files(sources: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[str, list[Facts]]:
-    """Return the facts of the DICOM files by study; identical copies count once."""
+def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[tuple[str, ...], list[Facts]]:
+    """Return the facts of the DICOM files by patient; identical copies count once."""
     from gateway.conversion.facts import gather
     from gateway.errors import ObjectError
     from gateway.objects.part10 import read_header
     from gateway.objects.recipe import digest_of
 
-    studies: dict[str, list[Facts]] = defaultdict(list)
+    patients: dict[tuple[str, ...], list[Facts]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
     with _progress(_files(sources), "reading", quiet) as files:
         for path in files:
@@ -157,8 +169,14 @@ def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[str, 
                 outcome.kept["a copy of another file"] += 1
                 continue
             seen.add((header.sop_instance, digest))
-            studies[header.study].append(gather(str(path), path, digest, header))
-    return studies
+            patients[_scope(header)].append(gather(str(path), path, digest, header))
+    return patients
+
+
+def _scope(header: Header) -> tuple[str, ...]:
+    """Return what tells one patient from another: Patient ID and issuer; without an ID, the study."""
+    patient, issuer = (text(header.dataset, keyword) for keyword in ("PatientID", "IssuerOfPatientID"))
+    return (patient, issuer) if patient else (header.study,)
 
 
 def _looks_dicom(path: Path) -> bool:
@@ -175,7 +193,7 @@ def _progress(items: list[Path], label: str, quiet: bool) -> Any:
 
 
 def _to_enhanced(facts: list[Facts], output: Path | None, scratch: Path, report: Report, *, explain: bool) -> None:
-    """Convert one study and write its enhanced view."""
+    """Convert what there is of one patient and write the enhanced view."""
     from gateway.conversion.identity import Identity
     from gateway.conversion.study import convert_facts
 
@@ -189,12 +207,14 @@ def _to_enhanced(facts: list[Facts], output: Path | None, scratch: Path, report:
         if reason is None:
             continue
         outcome = report.series[fact.series]
-        if fact.name in result.twins:
-            outcome.kept[f"left out: {reason}"] += 1
+        if "enhanced" not in result.views[fact.name]:
+            outcome.kept[f"left out: {reason if fact.name in (*result.twins, *result.spare) else FOLLOWED}"] += 1
             continue
         outcome.kept[reason] += 1
         if output is not None:
             _copy(fact, output, report)
+    report.unresolved |= result.unresolved
+    report.unsigned += result.unsigned
 
 
 def _take_object(converted: Converted, output: Path | None, report: Report, *, explain: bool) -> None:
@@ -222,6 +242,7 @@ def _take_companion(made: Made, output: Path | None, report: Report) -> None:
     target = _place(output or Path(), companion.study, companion.series, companion.sop_instance, recipe.digest, report)
     row = {
         "kind": companion.kind,
+        "replaces": companion.replaces,
         "sop_class": companion.sop_class,
         "sop_instance": companion.sop_instance,
         "sources": len(companion.sources),
@@ -360,19 +381,34 @@ def _print(report: Report, output: Path | None) -> None:
             click.echo(f"    -> {name}, {count(made['frames'], 'frame')}, {made['sop_instance']}")
             for key, value in made.get("explain", {}).items():
                 click.echo(f"       {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
-        for made in outcome.companions:
-            name = sop_class_name(made["sop_class"])
-            click.echo(f"    -> {name} for {count(made['sources'], 'instance')}, {made['sop_instance']}")
+        _print_companions(outcome)
         for reason, number in outcome.kept.items():
             click.echo(
                 f"    -> {number} unchanged: {reason}" if "left out" not in reason else f"    -> {number} {reason}"
             )
+    for who, number in Counter(report.unresolved.values()).items():
+        click.echo(f"not found: {count(number, 'instance')} to which {who} refers")
+    for who in report.unsigned:
+        click.echo(f"digital signatures of {who} do not hold for what was made of it")
     for name in report.not_dicom:
         click.echo(f"not DICOM: {name}")
     for name in report.failed:
         click.echo(f"failed: {name}", err=True)
     if output is not None and not report.failed:
         click.echo(f"The complete view is in {output}.")
+
+
+def _print_companions(outcome: Outcome) -> None:
+    """Print what was derived beside the images; rewritten copies, which may be many, by class."""
+    copies: dict[str, int] = defaultdict(int)
+    for made in outcome.companions:
+        name = sop_class_name(made["sop_class"])
+        if made["replaces"]:
+            copies[name] += 1
+        else:
+            click.echo(f"    -> {name} for {count(made['sources'], 'instance')}, {made['sop_instance']}")
+    for name, number in copies.items():
+        click.echo(f"    -> {name}, {count(number, 'copy', 'copies')} with updated references")
 
 
 def sop_class_name(uid: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.conversion.evidence import Resolve, evidence
@@ -10,7 +11,6 @@ from gateway.conversion.facts import Facts
 from gateway.conversion.groups import (
     DERIVATION_IMAGE,
     REFERENCED_IMAGE,
-    SOURCE_IMAGE,
     STAND_INS,
     Groups,
     frame_groups,
@@ -20,7 +20,8 @@ from gateway.conversion.inversion import homogenised, originals
 from gateway.conversion.keys import Key, placed
 from gateway.conversion.planned import Planned
 from gateway.conversion.presentation import state_reference
-from gateway.conversion.references import Target, rewritten
+from gateway.conversion.references import Became, every_target
+from gateway.conversion.rewriting import Rewriter
 from gateway.conversion.segments import pixel_segments
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining
 from gateway.conversion.top_level import ENHANCED_ONLY, top_level
@@ -30,7 +31,6 @@ from gateway.objects.elements import (
     Element,
     dataset,
     is_empty,
-    items,
     make,
     same,
     sequence,
@@ -56,7 +56,7 @@ def build(
     path: Path,
     *,
     identity: Identity,
-    targets: Mapping[str, Target],
+    became: Became,
     resolve: Resolve,
     read: Callable[[Facts], Header],
 ) -> Recipe:
@@ -70,8 +70,8 @@ def build(
         The recipe file to write; it has no map yet, which the proof adds.
     identity : Identity
         Settings for Contributing Equipment.
-    targets : mapping of str to Target
-        What converted instances of the patient have become, by SOP Instance UID.
+    became : Became
+        What instances of the patient have become in the enhanced view.
     resolve : callable
         Study and series of other instances that are held.
     read : callable
@@ -84,7 +84,7 @@ def build(
     """
     writer = RecipeWriter(path)
     try:
-        _Builder(planned, identity, targets, resolve, read).write_header(writer)
+        _Builder(planned, identity, became, resolve, read).write_header(writer)
         segments = pixel_segments(planned, writer)
     except BaseException:
         writer.discard()
@@ -105,15 +105,17 @@ class _Builder:
         self,
         planned: Planned,
         identity: Identity,
-        targets: Mapping[str, Target],
+        became: Became,
         resolve: Resolve,
         read: Callable[[Facts], Header],
     ) -> None:
+        # Inside an image references are rewritten one by one and never merged, so that each can be turned back.
+        rewriter = Rewriter(became, merge=False)
+        self.read = lambda fact: _rewritten(read(fact), rewriter)
         self.planned = planned
-        self.targets = targets
         self.resolve = resolve
-        self.read = read
-        survey = planned.survey
+        self.places = {target.sop_instance: (target.study, target.series) for target in every_target(became)}
+        survey = planned.survey.rewritten(rewriter.element)
         self.shared_groups = survey.shared_groups()
         self.top = top_level(survey, identity, planned.source_series, planned.demanded)
         self.top.update(self._identity_elements())
@@ -130,6 +132,10 @@ class _Builder:
             and self._is_needed(key, element, survey.groups)
         }
         self.unassigned.update(self.shared_originals)
+
+    def _place(self, uid: str) -> tuple[str, str] | None:
+        """Return study and series of what a reference names now."""
+        return self.places.get(uid) or self.resolve(uid)
 
     def _at_top(self, key: Key, element: Element) -> bool:
         """Tell whether an attribute can be got back from the top level."""
@@ -154,7 +160,7 @@ class _Builder:
             *([make("SeriesDate", date)] if date else []),
             *([make("SeriesTime", time)] if time else []),
             *planned.indices.module(planned.organization),
-            *evidence(planned, self.shared_groups, targets=self.targets, resolve=self.resolve, read=self.read),
+            *evidence(planned, self.shared_groups, self._place, self.read),
             *state_reference(planned.states),
             *self._lossy_method(),
         )
@@ -168,7 +174,7 @@ class _Builder:
     def write_header(self, writer: RecipeWriter) -> None:
         """Write everything up to the pixel data."""
         writer.write(encode({tag: element for tag, element in self.top.items() if tag < SHARED_GROUPS}))
-        groups = self._finished(self.shared_groups)
+        groups = dict(self.shared_groups)
         if self.unassigned:
             unassigned = sequence("UnassignedSharedConvertedAttributesSequence", placed(self.unassigned.items()))
             groups[unassigned.tag] = unassigned
@@ -184,7 +190,7 @@ class _Builder:
         ds = homogenised(self.read(fact).dataset, fact.description)
         survey = self.planned.survey
         groups, content, consumed, added = frame_groups(ds, self.planned.modality, legacy=survey.legacy)
-        own = self._finished({tag: group for tag, group in groups.items() if tag not in self.shared_groups})
+        own = {tag: group for tag, group in groups.items() if tag not in self.shared_groups}
         for tag in _TYPE_2_GROUPS & self.planned.survey.groups.keys() - self.shared_groups.keys():
             own.setdefault(tag, Element(tag, "SQ", ()))
         if IMAGE_COMMENTS not in self.shared and text(ds, IMAGE_COMMENTS) and FRAME_COMMENTS not in ds:
@@ -215,13 +221,8 @@ class _Builder:
         # Of Contributing Equipment that differs in its times alone the first is copied, as the worked example has it.
         return key in self.shared or (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
 
-    def _finished(self, groups: Groups) -> Groups:
-        """Return groups whose references name what their targets have become."""
-        groups = dict(groups)
-        if REFERENCED_IMAGE in groups:
-            groups[REFERENCED_IMAGE] = rewritten(groups[REFERENCED_IMAGE], self.targets)
-        if DERIVATION_IMAGE in groups:
-            item = dict(items(groups, DERIVATION_IMAGE)[0])
-            item[SOURCE_IMAGE] = rewritten(item[SOURCE_IMAGE], self.targets)
-            groups[DERIVATION_IMAGE] = groups[DERIVATION_IMAGE]._replace(value=(item,))
-        return groups
+
+def _rewritten(header: Header, rewriter: Rewriter) -> Header:
+    """Return a header whose references name what their targets have become."""
+    ds = rewriter.dataset(header.dataset)
+    return header if ds is header.dataset else replace(header, dataset=ds)

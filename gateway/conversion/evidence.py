@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from gateway.conversion.facts import Facts
 from gateway.conversion.groups import DERIVATION_IMAGE, REFERENCED_IMAGE, SOURCE_IMAGE, Groups
 from gateway.conversion.planned import Planned
-from gateway.conversion.references import Target
 from gateway.objects.elements import DataSet, Element, dataset, items, make, sequence, text
 from gateway.objects.part10 import Header
 
@@ -15,15 +14,20 @@ from gateway.objects.part10 import Header
 Resolve = Callable[[str], tuple[str, str] | None]
 
 
-def evidence(
-    planned: Planned,
-    shared_groups: Groups,
-    *,
-    targets: Mapping[str, Target],
-    resolve: Resolve,
-    read: Callable[[Facts], Header],
-) -> list[Element]:
-    """Return Referenced and Source Image Evidence: every target whose study and series are known."""
+def evidence(planned: Planned, shared_groups: Groups, place: Resolve, read: Callable[[Facts], Header]) -> list[Element]:
+    """Return Referenced and Source Image Evidence: every target whose study and series are known.
+
+    Parameters
+    ----------
+    planned : Planned
+        The object.
+    shared_groups : Groups
+        Its shared functional groups.
+    place : callable
+        Study and series of what a reference names now.
+    read : callable
+        Reads the header of a source, references rewritten.
+    """
     found = []
     for keyword, tag in (
         ("ReferencedImageEvidenceSequence", REFERENCED_IMAGE),
@@ -32,22 +36,21 @@ def evidence(
         if tag in planned.survey.groups:
             frames = planned.frames[:1] if tag in shared_groups else planned.frames
             headers = (read(fact) for fact in frames)
-            studies = _items(SOURCE_IMAGE if tag == DERIVATION_IMAGE else tag, headers, targets, resolve)
+            studies = _items(SOURCE_IMAGE if tag == DERIVATION_IMAGE else tag, headers, place)
             if studies:
                 found.append(sequence(keyword, *studies))
     return found
 
 
-def _items(tag: int, headers: Iterable[Header], targets: Mapping[str, Target], resolve: Resolve) -> list[DataSet]:
+def _items(tag: int, headers: Iterable[Header], place: Resolve) -> list[DataSet]:
     tree: dict[str, dict[str, dict[str, str]]] = {}
     for header in headers:
         for item in items(header.dataset, tag):
-            uid, sop_class = text(item, "ReferencedSOPInstanceUID"), text(item, "ReferencedSOPClassUID")
-            target = targets.get(uid)
-            place = (target.study, target.series) if target else resolve(uid)
-            if place is not None:
-                uid, sop_class = (target.sop_instance, target.sop_class) if target else (uid, sop_class)
-                tree.setdefault(place[0], {}).setdefault(place[1], {})[uid] = sop_class
+            uid = text(item, "ReferencedSOPInstanceUID")
+            found = place(uid)
+            if found is not None:
+                study, series = found
+                tree.setdefault(study, {}).setdefault(series, {})[uid] = text(item, "ReferencedSOPClassUID")
     return [
         dataset(
             make("StudyInstanceUID", study),

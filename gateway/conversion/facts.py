@@ -60,8 +60,14 @@ class Facts:
         Number of Temporal Positions, 0 if unknown.
     description : PixelDescription
         What its header says of its pixels, if it can become a frame.
-    references, other_references : tuple of str
-        Targets of plain image references, and of references in any other place.
+    references : tuple of str
+        SOP Instance UIDs that it refers to.
+    other_references : tuple of str
+        Series that it refers to as a whole, and UIDs in content items, of which nobody knows what they are of.
+    fixed : str
+        Why its references cannot be rewritten, if it stays as it is; empty if they can.
+    signed : bool
+        Whether it has digital signatures, which hold for nothing that is made of it.
     conversion_sources : tuple of str
         Source SOP Instance UIDs of an enhanced object that was made by conversion.
     """
@@ -88,6 +94,8 @@ class Facts:
     references: tuple[str, ...]
     other_references: tuple[str, ...]
     conversion_sources: tuple[str, ...]
+    fixed: str
+    signed: bool
 
     @property
     def path(self) -> Path:
@@ -131,7 +139,9 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
     image = not reason
     # What annotations of an image refer to is the image itself, which a presentation state will do for them.
     moved = presentation_tags(ds) if image else frozenset()
-    found = list(referenced({tag: element for tag, element in ds.items() if tag not in moved} if moved else ds))
+    found = dict.fromkeys(
+        referenced({tag: element for tag, element in ds.items() if tag not in moved} if moved else ds)
+    )
     values, tags = values_of(ds) if image else ((), ())
     return Facts(
         name=name,
@@ -153,9 +163,11 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         transfer_syntax=header.transfer_syntax,
         pixels=header.pixels,
         description=_shared(description_of(header) if image else NO_PIXELS),
-        references=_shared(tuple(uid for uid, plain in found if plain)),
-        other_references=_shared(tuple(uid for uid, plain in found if not plain)),
+        references=_shared(tuple(uid for uid, instance in found if instance)),
+        other_references=_shared(tuple(uid for uid, instance in found if not instance)),
         conversion_sources=_conversion_sources(ds),
+        fixed=not_rewritable(header) if found else "",
+        signed=bool(items(ds, "DigitalSignaturesSequence")),
     )
 
 
@@ -184,6 +196,18 @@ def _conversion_sources(ds: DataSet) -> tuple[str, ...]:
         for item in items(frame, "ConversionSourceAttributesSequence"):
             found.append(text(item, "ReferencedSOPInstanceUID"))
     return tuple(found)
+
+
+def not_rewritable(header: Header) -> str:
+    """Return why no copy of an instance with other references can be written, empty if one can."""
+    twice = next((problem for problem in header.irregular if problem.endswith("appears twice")), "")
+    if twice:
+        return f"irregular encoding: {twice}"
+    if not (header.big_endian or header.deflated):
+        return ""
+    if header.pixels is not None or next(_left_in_file(header.dataset), None) is not None:
+        return f"its pixel data in transfer syntax {header.transfer_syntax} cannot be passed on as they are"
+    return ""
 
 
 def refusal(header: Header) -> str:

@@ -8,17 +8,19 @@ identity settings and on the conversion edition, and on nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gateway.conversion.closure import closed_under_references
 from gateway.conversion.facts import Facts
+from gateway.conversion.following import Following
 from gateway.conversion.grouping import find_twins, frame_order, grouped
+from gateway.conversion.held import NOTHING, Held
 from gateway.conversion.identity import Identity
 from gateway.conversion.inversion import homogenised
 from gateway.conversion.layout import Part, laid_out
 from gateway.conversion.looks import Looks
-from gateway.conversion.naming import assign_series, assign_uids
+from gateway.conversion.naming import assign_series
 from gateway.conversion.padding import padded_alike
 from gateway.conversion.pixels import PixelPlan, plan_pixels
 from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, frozen_targets
@@ -38,11 +40,11 @@ def make_plan(
     identity: Identity,
     *,
     frozen: Sequence[Frozen] = (),
-    referred: Callable[[Iterable[str]], Mapping[str, str]] = lambda uids: {},
+    held: Held = NOTHING,
     resolve: Callable[[str], tuple[str, str] | None] = lambda uid: None,
     read: Callable[[Facts], Header] = lambda fact: read_header(fact.path),
 ) -> Plan:
-    """Decide what becomes of instances of one study.
+    """Decide what becomes of instances of one study, or of one patient.
 
     Parameters
     ----------
@@ -52,8 +54,8 @@ def make_plan(
         Settings that enter UIDs.
     frozen : sequence of Frozen
         Derived objects of this study that exist already.
-    referred : callable
-        Of some SOP Instance UIDs, those that objects not among `facts` refer to, with who does.
+    held : Held
+        What is known beyond `facts`.
     resolve : callable
         Study and series of instances that are held, by SOP Instance UID.
     read : callable
@@ -70,19 +72,19 @@ def make_plan(
     """
     plan = Plan(targets=frozen_targets(frozen, facts[0].study if facts else ""))
     ordered = sorted(facts, key=frame_order)
-    find_twins(ordered, plan)
-    groups = list(grouped(ordered, plan))
-    groups = closed_under_references(groups, ordered, plan, referred)
+    settled = sorted((one.facts for one in held.dependants), key=frame_order)
+    find_twins([*ordered, *settled], plan)
+    groups, kept = closed_under_references(list(grouped(ordered, plan)), [*ordered, *settled], plan, held.fixed)
     for group in groups:
         plan.objects.extend(_objects(group, plan, read))
     assign_series(plan.objects, identity, frozen)
-    assign_uids(plan.objects, identity, plan.targets, resolve)
+    Following(plan, ordered, held, identity, resolve).follow(frozen, kept)
     for planned in plan.objects:
         planned.states = presentation_states(planned, identity)
         plan.companions.extend(planned.states)
         for number, fact in enumerate(planned.frames, 1):
             plan.targets[fact.sop_instance] = Target(
-                planned.sop_class, planned.sop_instance, planned.series, fact.study, number
+                planned.sop_class, planned.sop_instance, planned.series, fact.study, number, len(planned.frames)
             )
     return plan
 

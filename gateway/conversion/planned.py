@@ -11,7 +11,7 @@ from gateway.conversion.dimensions import Indices
 from gateway.conversion.facts import Facts
 from gateway.conversion.looks import Look
 from gateway.conversion.pixels import PixelPlan
-from gateway.conversion.references import Target
+from gateway.conversion.references import Became, Target
 from gateway.conversion.survey import Survey
 from gateway.conversion.true_enhanced import Missing
 from gateway.errors import ConversionError
@@ -107,6 +107,11 @@ class Planned:
         """Series Instance UID of the sources."""
         return self.frames[0].series
 
+    @property
+    def study(self) -> str:
+        """Study Instance UID."""
+        return self.frames[0].study
+
 
 class Companion(ABC):
     """An object derived beside the multi-frame images, of which each kind knows how it is written and proved.
@@ -121,6 +126,12 @@ class Companion(ABC):
         ``"enhanced"`` or ``"classic"``: the views it is in.
     sources : list of Facts
         The instances it was made of.
+    replaces : bool
+        Whether its sources leave the views that it is in.
+    described : DataSet or None
+        Attributes of its top level for an index, once it is built; None has them read from the recipe.
+    refers : tuple of str or None
+        UIDs that it refers to, once it is built; None has them read from the recipe.
     """
 
     kind: str
@@ -130,6 +141,9 @@ class Companion(ABC):
     series: str
     views: tuple[str, ...]
     sources: list[Facts]
+    replaces: bool = False
+    described: DataSet | None = None
+    refers: tuple[str, ...] | None = None
 
     @abstractmethod
     def build(self, path: Path) -> Recipe:
@@ -164,6 +178,14 @@ class Plan:
         Names of received enhanced objects whose sources were converted before they came: second guises.
     targets : dict of str to Target
         What became of every converted source, by SOP Instance UID.
+    became : Became
+        The reference map of the enhanced view: of converted sources and of everything else that is another there.
+    views : dict of str to frozenset of str
+        The views, enhanced and classic, that each instance is in from now on, by name.
+    obsolete : list of str
+        SOP Instance UIDs of rewritten copies made earlier that others take the place of.
+    unresolved : dict of str to str
+        References to what nobody has (E47), with the SOP Instance UID of the first that refers to it.
     """
 
     objects: list[Planned] = field(default_factory=list)
@@ -172,12 +194,16 @@ class Plan:
     twins: dict[str, str] = field(default_factory=dict)
     spare: set[str] = field(default_factory=set)
     targets: dict[str, Target] = field(default_factory=dict)
+    became: Became = field(default_factory=dict)
+    views: dict[str, frozenset[str]] = field(default_factory=dict)
+    obsolete: list[str] = field(default_factory=list)
+    unresolved: dict[str, str] = field(default_factory=dict)
 
 
 def frozen_targets(frozen: Sequence[Frozen], study: str) -> dict[str, Target]:
     """Return the reference map of derived objects that exist already."""
     return {
-        uid: Target(item.sop_class, item.sop_instance, item.series, study, number)
+        uid: Target(item.sop_class, item.sop_instance, item.series, study, number, len(item.frames))
         for item in frozen
         if not item.withdrawn
         for number, (uid, _) in enumerate(item.frames, 1)

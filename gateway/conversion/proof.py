@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gateway.conversion.facts import Facts
 from gateway.conversion.overlays import presentation_tags
 from gateway.conversion.proof_elements import check_elements
 from gateway.conversion.proof_pixels import check_pixels
-from gateway.conversion.references import Target
+from gateway.conversion.proof_references import Reading
+from gateway.conversion.references import Became
 from gateway.conversion.unfold import unfold
 from gateway.errors import ConversionError, ObjectError
 from gateway.objects.digest import Digest
@@ -34,7 +35,7 @@ STATES = tag_of("ReferencedPresentationStateSequence")
 def prove(
     recipe: Recipe,
     frames: Sequence[Facts],
-    targets: Mapping[str, Target],
+    became: Became,
     locate: Callable[[str], Path],
 ) -> str:
     """Check that all of the sources can be got back from a recipe's stream.
@@ -45,7 +46,7 @@ def prove(
         The object to check.
     frames : sequence of Facts
         Its sources in frame order.
-    targets : mapping of str to Target
+    became : Became
         The reference map the object was built with.
     locate : callable
         Where a source file is.
@@ -61,32 +62,28 @@ def prove(
         If anything of a source is missing or different.
     """
     try:
-        return _prove(recipe, frames, targets, locate)
+        return _prove(recipe, frames, became, locate)
     except (ObjectError, struct.error, ValueError, IndexError, OSError) as error:
         raise ConversionError(recipe.sop_instance, f"cannot be read back: {error}") from error
 
 
-def _prove(
-    recipe: Recipe, frames: Sequence[Facts], targets: Mapping[str, Target], locate: Callable[[str], Path]
-) -> str:
+def _prove(recipe: Recipe, frames: Sequence[Facts], became: Became, locate: Callable[[str], Path]) -> str:
     with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
-        return _prove_stream(recipe, header, frames, targets, locate)
+        return _prove_stream(recipe, header, frames, became, locate)
 
 
 def _prove_stream(
     recipe: Recipe,
     header: mmap.mmap,
     frames: Sequence[Facts],
-    targets: Mapping[str, Target],
+    became: Became,
     locate: Callable[[str], Path],
 ) -> str:
     with Digest() as digest:
-        return _prove_frames(recipe, header, _Stream(recipe, locate, digest), frames, targets)
+        return _prove_frames(recipe, header, _Stream(recipe, locate, digest), frames, became)
 
 
-def _prove_frames(
-    recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Sequence[Facts], targets: Mapping[str, Target]
-) -> str:
+def _prove_frames(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Sequence[Facts], became: Became) -> str:
     position = 0
     for piece in stream.pieces(recipe.header_length):
         # What is parsed below are the bytes of the stream, though they are not held as a whole.
@@ -94,15 +91,15 @@ def _prove_frames(
             raise ConversionError(recipe.sop_instance, "has another header in its stream than in its file")
         position += len(piece)
     top, groups_at = _top_level(header, recipe)
-    referring = any(fact.references for fact in frames)
-    back = {(target.sop_instance, target.frame): uid for uid, target in targets.items()} if referring else {}
+    referring = any(fact.references or fact.other_references for fact in frames)
+    reading = Reading(became if referring else {}, merged=False)
     shared = items(top, SHARED)[0]
     number = 0
     for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
         source = read_header(fact.path)
         if presentation_tags(source.dataset) and not items(top, STATES):
             raise ConversionError(recipe.sop_instance, f"names no presentation state for what frame {number} shows")
-        check_elements(recipe, number, source.dataset, unfold(top, shared, item), back)
+        check_elements(recipe, number, source.dataset, unfold(top, shared, item), reading)
         check_pixels(recipe, number, stream.pieces, source, top, shared | item)
     if number != len(frames) or integer(top, "NumberOfFrames") != number:
         raise ConversionError(recipe.sop_instance, "has a wrong number of frames", found=number)

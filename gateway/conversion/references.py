@@ -1,6 +1,7 @@
-"""References from object to object: finding them, and pointing them at what their targets have become (PS3.4 C.3.5).
+"""References from object to object: finding them, at any depth (PS3.3 tables 10-3, 10-11, C.17-3, C.17-3b).
 
-A reference is an item with Referenced SOP Instance UID (PS3.3 table 10-11), at any depth.
+A reference is an item with Referenced SOP Instance UID. An item with Series Instance UID that holds a list of such
+items is hierarchical; one without a list means the series as a whole. In content trees a UIDREF may name either.
 """
 
 from __future__ import annotations
@@ -8,68 +9,154 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from gateway.objects.elements import DataSet, Element, dataset, is_private, make, tag_of, text
+from gateway.errors import ObjectError
+from gateway.objects.elements import DataSet, Element, is_private, standard_vr, tag_of, text
+from gateway.objects.encode import element_head
+from gateway.objects.parse import Syntax, parse_dataset
 
 REFERENCED_CLASS = tag_of("ReferencedSOPClassUID")
 REFERENCED_INSTANCE = tag_of("ReferencedSOPInstanceUID")
 REFERENCED_FRAME = tag_of("ReferencedFrameNumber")
+SERIES_INSTANCE = tag_of("SeriesInstanceUID")
+
+CONTENT_SEQUENCE = tag_of("ContentSequence")
+REFERENCED_SOP = tag_of("ReferencedSOPSequence")
+REFERENCED_INSTANCES = tag_of("ReferencedInstanceSequence")
+VALUE_TYPE, UID_VALUE = tag_of("ValueType"), tag_of("UID")
 
 # References to what an object was converted from belong to the other view and are never rewritten (C.3.5 note 3).
 CONVERSION_SOURCE = tag_of("ConversionSourceAttributesSequence")
+
+# Not followed: these name managed entities (a procedure step, a visit), never an object that an archive holds, and a
+# performed procedure step is never altered by a conversion (G24).
+NOT_FOLLOWED = frozenset(
+    (
+        CONVERSION_SOURCE,
+        *map(
+            tag_of,
+            (
+                "ReferencedStudySequence", "ReferencedPerformedProcedureStepSequence", "ReferencedVisitSequence",
+                "ReferencedPatientSequence",
+            ),
+        ),
+    )
+)  # fmt: skip
+
+# Items of these hold a Study Instance UID where others have a SOP Instance UID (PS3.3 C.8.8.5); what is in them counts.
+STUDY_ITEMS = frozenset((tag_of("RTReferencedStudySequence"),))
+
+# Items of these are attributes of an object as a whole: Series Instance UID there is no reference.
+ATTRIBUTE_ITEMS = frozenset(
+    map(
+        tag_of,
+        (
+            "UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence",
+            "ModifiedAttributesSequence",
+        ),
+    )
+)  # fmt: skip
 
 # Sequences of plain image references at the top level of a classic image: their items name class and instance only.
 IMAGE_REFERENCES = (tag_of("ReferencedImageSequence"), tag_of("SourceImageSequence"))
 
 
 class Target(NamedTuple):
-    """What a classic instance has become."""
+    """What an instance has become in a view, or what a frame of it is there.
+
+    Attributes
+    ----------
+    frame : int
+        Number of the frame it is; 0 when it is an object of its own.
+    frames : int
+        Number of frames of the object, where that is known.
+    """
 
     sop_class: str
     sop_instance: str
     series: str
     study: str
-    frame: int
+    frame: int = 0
+    frames: int = 0
 
 
-def referenced(ds: DataSet, *, within: int | None = None) -> Iterator[tuple[str, bool]]:
-    """Yield every Referenced SOP Instance UID and whether it is a plain image reference.
+class PerFrame(NamedTuple):
+    """What each frame of an object is in a view that does not have the object."""
 
-    Private sequences are not followed: nobody knows what their UIDs mean.
+    targets: tuple[Target, ...]
+
+
+class InSeries(NamedTuple):
+    """The series that the instances of a series are in, in a view."""
+
+    series: tuple[str, ...]
+
+
+# What has become of UIDs, of instances and of series; those that stand as they are are not in it.
+Became = Mapping[str, Target | PerFrame | InSeries]
+
+
+def every_target(became: Became) -> Iterator[Target]:
+    """Yield every object and frame of a reference map."""
+    for what in became.values():
+        if isinstance(what, Target):
+            yield what
+        elif isinstance(what, PerFrame):
+            yield from what.targets
+
+
+def opened(element: Element) -> tuple[DataSet, ...] | None:
+    """Return the items of a standard sequence, None if the element is none.
+
+    Writers that do not know an attribute pass a sequence on as bytes of unknown VR, in implicit VR little endian (PS3.5
+    6.2.2 note 2).
     """
+    if is_private(element.tag):
+        return None
+    if isinstance(element.value, tuple):
+        return element.value
+    if element.vr != "UN" or not isinstance(element.value, bytes) or standard_vr(element.tag) != "SQ":
+        return None
+    encoded = element_head(element.tag, "SQ", len(element.value), implicit=True) + element.value
+    try:
+        value = parse_dataset(encoded, 0, len(encoded), Syntax(implicit=True))[0][element.tag].value
+    except ObjectError:
+        return None
+    return value if isinstance(value, tuple) else None
+
+
+def followed(element: Element) -> tuple[DataSet, ...]:
+    """Return the items of a sequence that may hold references: no private one, as nobody knows what its UIDs mean."""
+    return () if element.tag in NOT_FOLLOWED else opened(element) or ()
+
+
+def instance_of(item: DataSet, within: int) -> str:
+    """Return the SOP Instance UID that an item of the sequence `within` refers to, empty if it is no reference."""
+    return "" if within in STUDY_ITEMS else text(item, REFERENCED_INSTANCE)
+
+
+def lists_of(item: DataSet) -> dict[int, tuple[DataSet, ...]]:
+    """Return the sequences of an item whose items are references, by tag."""
+    found = {}
+    for tag, element in item.items():
+        members = followed(element)
+        if tag not in STUDY_ITEMS and any(REFERENCED_INSTANCE in member for member in members):
+            found[tag] = members
+    return found
+
+
+def referenced(ds: DataSet, *, within: int = 0) -> Iterator[tuple[str, bool]]:
+    """Yield every UID that a data set refers to, and whether it stands where a SOP Instance UID does.
+
+    The others are Series Instance UIDs and UIDs in content items, of which nobody knows what they are of.
+    """
+    if within:
+        if uid := instance_of(item=ds, within=within):
+            yield uid, True
+        elif (within == CONTENT_SEQUENCE and text(ds, VALUE_TYPE) == "UIDREF" and (uid := text(ds, UID_VALUE))) or (
+            within not in ATTRIBUTE_ITEMS and (uid := text(ds, SERIES_INSTANCE)) and not lists_of(ds)
+        ):
+            yield uid, False
     for tag, element in ds.items():
-        if isinstance(element.value, bytes):
-            if tag == REFERENCED_INSTANCE:
-                yield text(ds, tag), within in IMAGE_REFERENCES
-            continue
-        if tag == CONVERSION_SOURCE or is_private(tag) or not isinstance(element.value, tuple):
-            continue
-        inside = tag if within is None else -1
-        for item in element.value:
-            yield from referenced(item, within=inside)
-
-
-def rewritten(element: Element, targets: Mapping[str, Target]) -> Element:
-    """Return a sequence of plain image references with every converted target replaced.
-
-    Parameters
-    ----------
-    element : Element
-        Referenced Image Sequence or Source Image Sequence.
-    targets : mapping of str to Target
-        By source SOP Instance UID.
-    """
-    if not isinstance(element.value, tuple):
-        return element
-    return element._replace(value=tuple(_rewritten_item(item, targets) for item in element.value))
-
-
-def _rewritten_item(item: DataSet, targets: Mapping[str, Target]) -> DataSet:
-    target = targets.get(text(item, REFERENCED_INSTANCE))
-    if target is None:
-        return item
-    return dataset(
-        *(part for tag, part in item.items() if tag not in (REFERENCED_CLASS, REFERENCED_INSTANCE, REFERENCED_FRAME)),
-        make("ReferencedSOPClassUID", target.sop_class),
-        make("ReferencedSOPInstanceUID", target.sop_instance),
-        make("ReferencedFrameNumber", target.frame),
-    )
+        if not isinstance(element.value, bytes) or element.vr == "UN":
+            for item in followed(element):
+                yield from referenced(item, within=tag)

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.conversion.build import build
 from gateway.conversion.evidence import Resolve
 from gateway.conversion.facts import Facts, gather
+from gateway.conversion.held import NOTHING, Dependant, Held
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.plan import make_plan
 from gateway.conversion.planned import Companion, Frozen, Plan, Planned, Unplannable
@@ -92,6 +93,7 @@ class Made:
             "study": companion.study,
             "series": companion.series,
             "views": list(companion.views),
+            "replaces": companion.replaces,
             "sources": [[fact.sop_instance, fact.digest] for fact in companion.sources],
             "recipe": recipe.path.name,
             "transfer_syntax": recipe.transfer_syntax,
@@ -117,7 +119,14 @@ class StudyConversion:
     spare : set of str
         Names of received enhanced objects whose sources were converted before they came.
     withdrawn : tuple of str
-        SOP Instance UIDs of older objects that a corrected source has made obsolete.
+        SOP Instance UIDs of older objects that a corrected source, or another state of what they refer to, has made
+        obsolete.
+    views : dict of str to frozenset of str
+        The views, enhanced and classic, that each instance is in from now on, by name; dependants included.
+    unresolved : dict of str to str
+        References to what nobody has, or that cannot be rewritten, with the SOP Instance UID of the first that has it.
+    unsigned : list of str
+        SOP Instance UIDs of sources whose digital signatures what was made of them does not have (G25).
     """
 
     objects: list[Converted] = field(default_factory=list)
@@ -126,6 +135,9 @@ class StudyConversion:
     twins: dict[str, str] = field(default_factory=dict)
     spare: set[str] = field(default_factory=set)
     withdrawn: tuple[str, ...] = ()
+    views: dict[str, frozenset[str]] = field(default_factory=dict)
+    unresolved: dict[str, str] = field(default_factory=dict)
+    unsigned: list[str] = field(default_factory=list)
 
     def record(self, study: str) -> dict:
         """Return the durable record of this conversion."""
@@ -137,6 +149,8 @@ class StudyConversion:
             "kept": self.kept,
             "twins": self.twins,
             "withdrawn": list(self.withdrawn),
+            "unresolved": self.unresolved,
+            "unsigned": self.unsigned,
         }
 
 
@@ -191,10 +205,10 @@ def convert_facts(
     identity: Identity,
     frozen: Sequence[Frozen] = (),
     resolve: Resolve = lambda uid: None,
-    referred: Callable[[Iterable[str]], Mapping[str, str]] = lambda uids: {},
+    held: Held = NOTHING,
     progress: Callable[[int], None] = lambda count: None,
 ) -> StudyConversion:
-    """Convert instances of one study.
+    """Convert instances of one study, or of one patient.
 
     A group whose conversion fails is kept classic with the reason, and the rest is planned again without it, so that
     no reference points at an object that does not exist.
@@ -211,8 +225,8 @@ def convert_facts(
         What was decided earlier on for this study.
     resolve : callable
         Study and series of instances that are held but not among `facts`.
-    referred : callable
-        Of some SOP Instance UIDs, those that objects not among `facts` refer to, with who does.
+    held : Held
+        What is known beyond `facts`.
     progress : callable
         Told how many frames were done since the last call.
 
@@ -222,19 +236,22 @@ def convert_facts(
         If the disk does not take a recipe.
     """
     places = {fact.sop_instance: (fact.study, fact.series) for fact in facts}
+    places.update((one.facts.sop_instance, (one.facts.study, one.facts.series)) for one in held.dependants)
 
     def place_of(uid: str) -> tuple[str, str] | None:
         return places.get(uid) or resolve(uid)
 
     failed: dict[str, str] = {}
+    stuck: dict[str, str] = {}
     while True:
-        usable = [_refused(fact, failed.get(fact.name, "")) for fact in facts]
+        usable = [_refused(fact, failed, stuck) for fact in facts]
+        settled = [Dependant(_refused(one.facts, {}, stuck), one.views) for one in held.dependants]
         try:
-            plan = make_plan(usable, identity, frozen=frozen, referred=referred, resolve=place_of)
+            plan = make_plan(usable, identity, frozen=frozen, held=replace(held, dependants=settled), resolve=place_of)
         except Unplannable as error:
             failed[error.subject] = f"it cannot be converted: {error.problem}"
             continue
-        result = StudyConversion(kept=plan.kept, twins=plan.twins, spare=plan.spare)
+        result = _begun(plan, facts)
         for planned in plan.objects:
             fault("convert.object")
             try:
@@ -247,7 +264,7 @@ def convert_facts(
             result.objects.append(converted)
             progress(len(planned.frames))
         else:
-            if _make_companions(plan, recipe_path, result, failed):
+            if _make_companions(plan, recipe_path, result, failed, stuck):
                 return result
         for converted in result.objects:
             converted.recipe.path.unlink(missing_ok=True)
@@ -256,10 +273,32 @@ def convert_facts(
             made.recipe.path.unlink(missing_ok=True)
 
 
+def _begun(plan: Plan, facts: Sequence[Facts]) -> StudyConversion:
+    """Return what a plan says of a conversion before anything is made."""
+    made_of = {fact.name for planned in plan.objects for fact in planned.frames}
+    made_of.update(fact.name for companion in plan.companions if companion.replaces for fact in companion.sources)
+    return StudyConversion(
+        kept=plan.kept,
+        twins=plan.twins,
+        spare=plan.spare,
+        withdrawn=tuple(plan.obsolete),
+        views=plan.views,
+        unresolved=plan.unresolved,
+        unsigned=sorted(fact.sop_instance for fact in facts if fact.signed and fact.name in made_of),
+    )
+
+
 def _make_companions(
-    plan: Plan, recipe_path: Callable[[str], Path], result: StudyConversion, failed: dict[str, str]
+    plan: Plan,
+    recipe_path: Callable[[str], Path],
+    result: StudyConversion,
+    failed: dict[str, str],
+    stuck: dict[str, str],
 ) -> bool:
-    """Make the companions of a plan; False if one failed, whose sources then are in `failed`."""
+    """Make the companions of a plan; False if one failed.
+
+    Its sources then are in `failed`, or in `stuck` if what failed was to rewrite their references.
+    """
     for companion in plan.companions:
         fault("convert.companion")
         path = recipe_path(companion.sop_instance)
@@ -270,7 +309,8 @@ def _make_companions(
             path.unlink(missing_ok=True)
             _raise_if_short(error, companion.sop_instance)
             warning("convert.failed", series=companion.series, kind=companion.kind, reason=error)
-            failed.update((fact.name, f"its conversion failed: {error}") for fact in companion.sources)
+            reasons = stuck if companion.replaces else failed
+            reasons.update((fact.name, f"its conversion failed: {error}") for fact in companion.sources)
             return False
         result.companions.append(Made(recipe, companion))
     return True
@@ -282,8 +322,11 @@ def _raise_if_short(error: Exception, sop_instance: str) -> None:
         raise ResourceError(sop_instance, "cannot be written", found=str(error)) from error
 
 
-def _refused(fact: Facts, reason: str) -> Facts:
-    return replace(fact, reason=reason) if reason else fact
+def _refused(fact: Facts, failed: Mapping[str, str], stuck: Mapping[str, str]) -> Facts:
+    if fact.name in failed or fact.name in stuck:
+        reason, fixed = failed.get(fact.name, fact.reason), stuck.get(fact.name, fact.fixed)
+        return replace(fact, reason=reason, fixed=fixed)
+    return fact
 
 
 def _convert(
@@ -294,12 +337,12 @@ def _convert(
         planned,
         recipe_path(planned.sop_instance),
         identity=identity,
-        targets=plan.targets,
+        became=plan.became,
         resolve=resolve,
         read=_read,
     )
     try:
-        seal(recipe, prove(recipe, planned.frames, plan.targets, lambda name: by_name[name].path))
+        seal(recipe, prove(recipe, planned.frames, plan.became, lambda name: by_name[name].path))
     except BaseException:
         recipe.path.unlink(missing_ok=True)
         raise

@@ -6,8 +6,9 @@ or stays with each frame (PS3.3 C.7.6.16.2.FG of Supplement 157: absent equals e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gateway.conversion.groups import STAND_INS, Groups, frame_groups
 from gateway.conversion.identity import without_contribution_time
@@ -142,6 +143,14 @@ class Survey:
                 self.varying_groups.add(tag)
         self.frame_types.add(_frame_type(groups[tag_of(FRAME_TYPE_SEQUENCES[self.modality])]))
         self._special(ds)
+
+    def rewritten(self, change: Callable[[Element], Element]) -> Survey:
+        """Return this survey with every sequence changed: what was equal stays equal."""
+
+        def changed(values: Any) -> Any:
+            return {key: element if isinstance(element.value, bytes) else change(element) for key, element in values}
+
+        return replace(self, values=changed(self.values.items()), groups=changed(self.groups.items()))
 
     def _special(self, ds: DataSet) -> None:
         self.series_start = earliest(self.series_start, (text(ds, SERIES_DATE), text(ds, SERIES_TIME)))

@@ -137,8 +137,9 @@ class RecipeWriter:
         sources: Sequence[str],
         segments: Sequence[Segment],
     ) -> Recipe:
-        """Append the map and close the file; the header becomes the first segment."""
-        every = (("h", 0, self.header_length), *segments)
+        """Append the map and close the file; the header becomes the first segment unless segments say where it goes."""
+        placed = any(segment[0] == "h" for segment in segments)
+        every = tuple(segments) if placed else (("h", 0, self.header_length), *segments)
         recipe = Recipe(
             path=self.path,
             sop_class=sop_class,

@@ -19,6 +19,7 @@ from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
 from gateway.archive.rows import DerivedRow, InstanceRow, Settlement
 from gateway.archive.views import ALL_VIEWS, View, view_named
+from gateway.conversion.held import Held
 from gateway.conversion.identity import Identity
 from gateway.conversion.planned import Frozen
 from gateway.conversion.study import (
@@ -48,11 +49,6 @@ ATTEMPTS = 3
 
 # Seconds between two moves of objects out of the intake folder.
 CHECKPOINT_INTERVAL = 3.0
-
-# The views of a converted image, of the received enhanced object that is its twin, and of what stays as it is.
-CONVERTED = View.RECEIVED | View.CLASSIC
-TWIN = View.RECEIVED | View.ENHANCED
-UNCHANGED = ALL_VIEWS
 
 # Per-Frame Functional Groups Sequence as it begins in every recipe: tag, VR, undefined length.
 _PER_FRAME = b"\x00\x52\x30\x92SQ\0\0\xff\xff\xff\xff"
@@ -194,7 +190,7 @@ class Converter:
             reason = f"conversion given up after {job.attempts} attempts: {job.reason}"
             LOGGER.error("%s of study %s", reason, job.study)
             result = StudyConversion(kept=dict.fromkeys(instances, reason))
-        result.withdrawn = withdrawn
+        result.withdrawn = (*withdrawn, *result.withdrawn)
         recipes = [made.recipe for made in result.objects] + [made.recipe for made in result.companions]
         for folder in sorted({recipe.path.parent for recipe in recipes}):
             sync_folder(folder)
@@ -221,7 +217,7 @@ class Converter:
             identity=self.policy.identity,
             frozen=frozen,
             resolve=self._resolve,
-            referred=lambda uids: self._referred(uids, known),
+            held=Held(fixed=self._referred(known)),
             progress=self._progress,
         )
         result.kept.update(unreadable)
@@ -238,8 +234,8 @@ class Converter:
         row = self.archive.instance(sop_instance)
         return (row.study, row.series) if row else None
 
-    def _referred(self, sop_instances: Iterable[str], known: set[str]) -> Mapping[str, str]:
-        found = self.archive.references_to(list(sop_instances))
+    def _referred(self, known: set[str]) -> Mapping[str, str]:
+        found = self.archive.references_to(list(known))
         return {uid: row.sop_instance for uid, row in found if row.sop_instance not in known}
 
     def _progress(self, count: int) -> None:
@@ -261,18 +257,17 @@ class Converter:
 
 def settlements(instances: Mapping[str, str], result: StudyConversion) -> dict[str, Settlement]:
     """Return views and reason of every received instance of a conversion, given as SOP Instance UID by name."""
-    twins = set(result.twins.values())
-    found = {}
-    for name, sop_instance in instances.items():
-        views = UNCHANGED
-        if sop_instance in twins:
-            views = TWIN
-        elif name in result.spare:
-            views = View.RECEIVED  # the enhanced view has these frames already
-        elif name in result.twins or name not in result.kept:
-            views = CONVERTED
-        found[name] = Settlement(views, result.kept.get(name, ""))
-    return found
+    return {name: Settlement(views_of(result, name), result.kept.get(name, "")) for name in instances}
+
+
+def views_of(result: StudyConversion, name: str) -> View:
+    """Return the views that a received instance is in after a conversion."""
+    if name not in result.views:
+        return ALL_VIEWS  # nobody could read it
+    views = View.RECEIVED
+    for view in result.views[name]:
+        views |= view_named(view)
+    return views
 
 
 def derived_row(study: str, made: Converted) -> DerivedRow:
@@ -308,8 +303,10 @@ def companion_row(made: Made) -> DerivedRow:
         length=recipe.length,
         digest=recipe.digest,
         frames=[(fact.name, fact.sop_instance) for fact in companion.sources],
-        attributes=top_level(recipe),
+        attributes=top_level(recipe) if companion.described is None else companion.described,
         views=views,
+        references=companion.refers,
+        kind="copy" if companion.replaces else "companion",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,7 @@ class Conversion:
     result: StudyConversion
     facts: list[Facts]
     files: list[Path]
+    copies: dict[tuple[str, str], Dataset] = field(default_factory=dict)  # rewritten copies by view and source
 
     @property
     def objects(self) -> list[Dataset]:
@@ -191,6 +192,10 @@ class Conversion:
         assert not self.kept
         return self.objects[0]
 
+    def copy(self, source: Dataset, view: str = "enhanced") -> Dataset:
+        """Return the rewritten copy of a source."""
+        return self.copies[view, str(source.SOPInstanceUID)]
+
     def streams(self) -> dict[str, str]:
         return {made.planned.sop_instance: made.recipe.digest for made in self.result.objects}
 
@@ -202,16 +207,25 @@ def convert(paths: Sequence[Path], folder: Path, **options: Any) -> Conversion:
     options.setdefault("identity", Identity())
     result = convert_facts(facts, lambda uid: folder / f"{uid}.recipe", **options)
     where = {fact.name: fact.path for fact in facts}
-    files = []
-    for made in result.objects:
-        recipe = made.recipe
-        stream = b"".join(recipe.source(where.__getitem__).chunks())
-        assert len(stream) == recipe.length
-        assert hashlib.blake2b(stream, digest_size=16).hexdigest() == recipe.digest
-        path = folder / f"{recipe.sop_instance}.dcm"
-        path.write_bytes(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax) + stream)
-        files.append(path)
-    return Conversion(result, facts, files)
+    files = [_written(made.recipe, where, folder) for made in result.objects]
+    copies = {
+        (made.companion.views[0], made.companion.sources[0].sop_instance): dcmread(
+            _written(Recipe.load(made.recipe.path), where, folder)
+        )
+        for made in result.companions
+        if made.companion.replaces
+    }
+    return Conversion(result, facts, files, copies)
+
+
+def _written(recipe: Recipe, where: Mapping[str, Path], folder: Path) -> Path:
+    """Write what a recipe stands for as a file."""
+    stream = b"".join(recipe.source(where.__getitem__).chunks())
+    assert len(stream) == recipe.length
+    assert hashlib.blake2b(stream, digest_size=16).hexdigest() == recipe.digest
+    path = folder / f"{recipe.sop_instance}.dcm"
+    path.write_bytes(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax) + stream)
+    return path
 
 
 def turned_back(paths: Sequence[Path], folder: Path, **options: Any) -> tuple[list[Path], ClassicPlan]:

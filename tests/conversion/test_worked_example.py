@@ -230,7 +230,6 @@ def test_the_frames_go_by_instance_number_and_have_their_own_private_values(imag
         assert frame.ConversionSourceAttributesSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
 
 
-@pytest.mark.xfail(strict=True, reason="references of presentation states cannot be rewritten yet")
 def test_G14_O1_O2_O3_the_presentation_state_is_the_listed_one_but_for_explained_differences(
     study: dict[str, Dataset],
 ) -> None:
@@ -239,7 +238,6 @@ def test_G14_O1_O2_O3_the_presentation_state_is_the_listed_one_but_for_explained
     assert idle(found, STATE_DIFFERENCES) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="references of presentation states cannot be rewritten yet")
 def test_G14_the_presentation_state_points_at_frame_2_of_the_image(study: dict[str, Dataset]) -> None:
     (series,) = study["PR"].ReferencedSeriesSequence
     (image,) = series.ReferencedImageSequence
