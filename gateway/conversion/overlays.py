@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gateway.conversion.references import REFERENCED_INSTANCE
 from gateway.errors import ConversionError
-from gateway.objects.elements import DataSet, Element, integer, is_empty, items, numbers, tag_of, text
+from gateway.objects.elements import DataSet, Element, integer, is_empty, items, numbers, tag_of, tag_text, text
 from gateway.objects.part10 import Header
 from gateway.objects.recipe import frame_bytes
 from gateway.standard.presentation import OVERLAY_DEFAULTS, OVERLAY_GROUPS, OVERLAY_PLANE
@@ -74,13 +74,18 @@ def _plane_refusal(header: Header, group: int) -> str:
     if group not in OVERLAY_GROUPS:
         return "is beyond the sixteen that a presentation state can have"
     for tag, element in ds.items():
-        if tag >> 16 != group or tag & 0xFFFF in OVERLAY_PLANE or tag & 0xFFFF == 0 or is_empty(element):
+        if tag >> 16 != group or tag & 0xFFFF == 0 or is_empty(element):
+            continue
+        vr = OVERLAY_PLANE.get(tag & 0xFFFF)
+        if vr is not None:
+            if element.vr != vr and (element.vr, vr) != ("OB", "OW"):
+                return f"has {tag_text(tag)} as {element.vr} instead of {vr}"
             continue
         default = OVERLAY_DEFAULTS.get(tag & 0xFFFF)
         if default is None:
-            return f"has the retired element {tag >> 16:04X},{tag & 0xFFFF:04X}"
+            return f"has the retired element {tag_text(tag)}"
         if _value(ds, tag) != default:
-            return f"has several frames or is compressed: {tag >> 16:04X},{tag & 0xFFFF:04X} is {_value(ds, tag)}"
+            return f"has several frames or is compressed: {tag_text(tag)} is {_value(ds, tag)}"
     rows, columns = _integer(ds, group, ROWS), _integer(ds, group, COLUMNS)
     if rows <= 0 or columns <= 0:
         return "has no rows or columns"

@@ -182,7 +182,7 @@ class PresentationState(Companion):
             make("DisplayedAreaTopLeftHandCorner", 1, 1),
             make("DisplayedAreaBottomRightHandCorner", columns, rows),
             make("PresentationSizeMode", "SCALE TO FIT"),
-            ds[tag_of("PixelSpacing")]._replace(tag=tag_of("PresentationPixelSpacing")),
+            _spacing(ds),
         )
         return dataset(sequence("DisplayedAreaSelectionSequence", area))
 
@@ -205,3 +205,11 @@ class PresentationState(Companion):
         if not is_empty(ds.get(tag_of("ICCProfile"))):
             return dataset(*(ds[tag] for tag in map(tag_of, ("ICCProfile", "ColorSpace")) if tag in ds))
         return dataset(Element(tag_of("ICCProfile"), "OB", srgb_profile()), make("ColorSpace", "SRGB"))
+
+
+def _spacing(ds: DataSet) -> Element:
+    """Return the size of the pixels, of which a displayed area has to say at least the shape."""
+    spacing = ds.get(tag_of("PixelSpacing"))
+    if spacing is None or is_empty(spacing):
+        return make("PresentationPixelAspectRatio", 1, 1)
+    return spacing._replace(tag=tag_of("PresentationPixelSpacing"))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 
 from gateway.conversion.overlays import packed_bit
 from gateway.conversion.presentation import PresentationState
@@ -102,6 +103,16 @@ def test_E25_all_attributes_of_all_planes_are_carried(tmp_path: Path) -> None:
 def test_E25_whatever_the_transfer_syntax(syntax: str, tmp_path: Path) -> None:
     made = presented(series_of(change=overlay(bitmap(1))), tmp_path, syntax=syntax)
     assert made.state.overlay_array(0x6000).tolist() == bitmap(1).tolist()
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_E25_words_of_big_endian_overlays_are_turned_round(vr: str, tmp_path: Path) -> None:
+    data = packed(bitmap(1, 5, 9))
+    data += bytes(len(data) % 2)
+    turned = np.frombuffer(data, ">u2").astype("<u2").tobytes() if vr == "OW" else data
+    change = overlay(bitmap(1, 5, 9), e3000=(vr, turned))
+    made = presented(series_of(change=change), tmp_path, syntax=ExplicitVRBigEndian)
+    assert made.state.overlay_array(0x6000).tolist() == bitmap(1, 5, 9).tolist()
 
 
 def test_E25_overlays_are_displayed(tmp_path: Path) -> None:
@@ -290,12 +301,13 @@ PLANE = bitmap(1)
         (overlay(PLANE, e10=("US", 0)), "its overlay 6000 has no rows or columns"),
         (overlay(PLANE, e3000=("OW", bytes(10))), "its overlay 6000 has 10 bytes of data instead of 8"),
         (overlay(PLANE, e3000=None), "its overlay 6000 has no data"),
-        (overlay(PLANE, e15=("IS", "2")), "its overlay 6000 has several frames or is compressed: 6000,0015 is 2"),
-        (overlay(PLANE, e51=("US", 3)), "its overlay 6000 has several frames or is compressed: 6000,0051 is 3"),
+        (overlay(PLANE, e15=("IS", "2")), "its overlay 6000 has several frames or is compressed: (6000,0015) is 2"),
+        (overlay(PLANE, e51=("US", 3)), "its overlay 6000 has several frames or is compressed: (6000,0051) is 3"),
         (overlay(PLANE, e40=("CS", "X")), "its overlay 6000 has the type X instead of G or R"),
         (overlay(PLANE, e50=None), "its overlay 6000 has no origin"),
         (overlay(PLANE, e102=("US", 4)), "its overlay 6000 has data and claims to be bit 4 of 1"),
-        (overlay(PLANE, e110=("CS", "GRAY")), "its overlay 6000 has the retired element 6000,0110"),
+        (overlay(PLANE, e110=("CS", "GRAY")), "its overlay 6000 has the retired element (6000,0110)"),
+        (overlay(PLANE, e10=("IS", "8")), "its overlay 6000 has (6000,0010) as IS instead of US"),
         (overlay(PLANE, 0x6020), "its overlay 6020 is beyond the sixteen that a presentation state can have"),
         (overlay(PLANE, 0x6001), "it has private elements in the groups of overlays"),
         (
