@@ -146,28 +146,26 @@ def _check_plane(where: str, state: DataSet, header: Header, group: int) -> None
         raise ConversionError(where, f"overlay {group:04X} is not one bit a pixel")
     if text(state, base | LAYER) not in {text(item, "GraphicLayer") for item in items(state, GRAPHIC_LAYER)}:
         raise ConversionError(where, f"overlay {group:04X} is in no layer", found=text(state, base | LAYER))
-    count = (integer(ds, base | ROWS) or 0) * (integer(ds, base | COLUMNS) or 0)
-    if _bits(state[base | DATA].value)[:count] != _source_bits(header, group, count):
+    if not _same_plane(state[base | DATA].value, header, group):
         raise ConversionError(where, f"overlay {group:04X} has other bits than its source")
 
 
-def _bits(packed: object) -> bytes:
-    assert isinstance(packed, bytes)
-    return b"".join(map(_BITS.__getitem__, packed))
-
-
-def _source_bits(header: Header, group: int, count: int) -> bytes:
-    """Return the bits of a source's plane, a byte each."""
+def _same_plane(packed: object, header: Header, group: int) -> bool:
+    """Compare Overlay Data with the plane of a source, wherever that has it."""
     ds = header.dataset
+    assert isinstance(packed, bytes)
     data = ds.get(group << 16 | DATA)
     if data is not None and not is_empty(data):
-        return _bits(data.value)[:count]
+        assert isinstance(data.value, bytes)
+        return packed == data.value + bytes(len(data.value) % 2)
     assert header.pixels is not None
     position, size = integer(ds, group << 16 | BIT_POSITION, 0) or 0, (integer(ds, "BitsAllocated") or 8) // 8
+    count = (integer(ds, group << 16 | ROWS) or 0) * (integer(ds, group << 16 | COLUMNS) or 0)
     frame = frame_bytes(header.path, header.pixels.offset, count * size, deflated=header.deflated)
     if header.big_endian and size == 2:
         position = position + 8 if position < 8 else position - 8
-    return frame[position // 8 :: size].translate(_BIT_OF[position % 8])
+    bits = b"".join(map(_BITS.__getitem__, packed))
+    return bits[:count] == frame[position // 8 :: size].translate(_BIT_OF[position % 8])
 
 
 def _check_annotations(where: str, state: DataSet, ds: DataSet) -> None:
