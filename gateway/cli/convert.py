@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from gateway.conversion.classic import ClassicImage
     from gateway.conversion.facts import Facts
     from gateway.conversion.planned import Planned
-    from gateway.conversion.study import Converted, Made
+    from gateway.conversion.study import Converted, Made, StudyConversion
     from gateway.objects.part10 import Header
     from gateway.objects.recipe import Recipe
 
 
 # Why an instance is not in a view though nothing became of it but a rewritten copy.
 FOLLOWED = "a copy with updated references takes its place"
+
+# What a plan says of every object; --explain says the rest as well.
+PLAN_TOPICS = ("why", "apart", "part", "order", "dimensions", "stacks")
 
 
 @dataclass
@@ -64,8 +67,15 @@ class Outcome:
 
 @dataclass
 class Report:
-    """Everything a run has to say."""
+    """Everything a run has to say.
 
+    Attributes
+    ----------
+    files : int
+        Number of files looked at: each is an instance of a series, not DICOM or failed.
+    """
+
+    files: int = 0
     series: dict[str, Outcome] = field(default_factory=dict)
     not_dicom: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -87,6 +97,7 @@ class Report:
         """Return the report for programs."""
         rows = [vars(outcome) | {"kept": dict(outcome.kept)} for outcome in self.series.values()]
         return {
+            "files": self.files,
             "series": rows,
             "not_dicom": self.not_dicom,
             "failed": self.failed,
@@ -119,11 +130,12 @@ def command(
     if output is None and not plan_only:
         raise click.UsageError("-o DIR says where to write; --plan writes nothing")
     report = Report()
+    topics = None if explain else PLAN_TOPICS if plan_only else ()
     patients = _read(sources, report, quiet=as_json)
     with tempfile.TemporaryDirectory(prefix=".gateway-", dir=_workplace(output)) as scratch:
         for files in patients.values():
             if target == "enhanced":
-                _to_enhanced(files, None if plan_only else output, Path(scratch), report, explain=explain)
+                _to_enhanced(files, None if plan_only else output, Path(scratch), report, topics)
             else:
                 _to_classic(files, None if plan_only else output, Path(scratch), report)
     print_json(report.as_json()) if as_json else _print(report, output)
@@ -156,6 +168,7 @@ def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[tuple
     seen: set[tuple[str, str]] = set()
     with _progress(_files(sources), "reading", quiet) as files:
         for path in files:
+            report.files += 1
             try:
                 header = read_header(path)
                 if not header.sop_class or not header.sop_instance:
@@ -192,14 +205,18 @@ def _progress(items: list[Path], label: str, quiet: bool) -> Any:
     return click.progressbar(items, label=label, file=sys.stderr, hidden=quiet or not sys.stderr.isatty())
 
 
-def _to_enhanced(facts: list[Facts], output: Path | None, scratch: Path, report: Report, *, explain: bool) -> None:
-    """Convert what there is of one patient and write the enhanced view."""
+def _to_enhanced(
+    facts: list[Facts], output: Path | None, scratch: Path, report: Report, topics: tuple[str, ...] | None
+) -> None:
+    """Convert what there is of one patient and write the enhanced view; `topics` are those to explain, None for all."""
     from gateway.conversion.identity import Identity
     from gateway.conversion.study import convert_facts
 
     result = convert_facts(facts, lambda uid: scratch / f"{uid}.recipe", identity=Identity())
     for converted in result.objects:
-        _take_object(converted, output, report, explain=explain)
+        _take_object(converted, output, report)
+        if topics != ():
+            _explain(converted.planned, result, report, topics)
     for made in result.companions:
         _take_companion(made, output, report)
     for fact in facts:
@@ -217,7 +234,7 @@ def _to_enhanced(facts: list[Facts], output: Path | None, scratch: Path, report:
     report.unsigned += result.unsigned
 
 
-def _take_object(converted: Converted, output: Path | None, report: Report, *, explain: bool) -> None:
+def _take_object(converted: Converted, output: Path | None, report: Report) -> None:
     """Write one new object and enter it in the report."""
     planned, recipe = converted.planned, converted.recipe
     study, place = planned.frames[0].study, output or Path()
@@ -229,11 +246,20 @@ def _take_object(converted: Converted, output: Path | None, report: Report, *, e
         "proof": "every frame and element recovered",
         "file": str(target) if output else None,
     }
-    if explain:
-        row["explain"] = _explain(planned)
     report.series[planned.source_series].objects.append(row)
     if output is not None:
         _write_recipe(target, recipe, {fact.name: fact.path for fact in planned.frames}, report)
+
+
+def _explain(planned: Planned, result: StudyConversion, report: Report, topics: tuple[str, ...] | None) -> None:
+    """Enter why an object is one in the report."""
+    from gateway.conversion.explain import explained
+    from gateway.objects.part10 import read_header
+
+    of_series = [made.planned for made in result.objects if made.planned.source_series == planned.source_series]
+    row = report.series[planned.source_series].objects[-1]
+    found = explained(planned, of_series, lambda fact: read_header(fact.path))
+    row["explain"] = {topic: text for topic, text in found.items() if topics is None or topic in topics}
 
 
 def _take_companion(made: Made, output: Path | None, report: Report) -> None:
@@ -354,22 +380,6 @@ def _appear(partial: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(target) from None
         partial.rename(target)
-
-
-def _explain(planned: Planned) -> dict[str, Any]:
-    """Say why these frames are one object."""
-    from gateway.objects.elements import tag_text
-
-    survey = planned.survey
-    return {
-        "why": "one series, class, image pixel description, transfer syntax, kind of image, frame of reference and "
-        "orientation",
-        "dimensions": [dimension.label for dimension in planned.indices.dimensions],
-        "shared_attributes": len(survey.shared()),
-        "per_frame_attributes": len(survey.values) - len(survey.shared()),
-        "shared_groups": [tag_text(tag) for tag in sorted(survey.shared_groups())],
-        "missing_for_the_enhanced_class": [str(missing) for missing in planned.missing],
-    }
 
 
 def _print(report: Report, output: Path | None) -> None:

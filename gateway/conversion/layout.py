@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.conversion.axes import CONTRAST
+from gateway.conversion.axes import AXES, CONTRAST
 from gateway.conversion.dimensions import Columns, Indices, columns_of
 from gateway.conversion.facts import Facts
 
@@ -50,19 +50,18 @@ def laid_out(group: Sequence[Facts]) -> Iterator[Part]:
     """
     columns = columns_of(group)
     volumes = volumes_of(columns)
-    contrasts = [(dimension.label, values) for axis, dimension, values in columns.axes if axis.role == CONTRAST]
-    kinds = _zipped([values for _, values in contrasts], len(group))
+    # Contrasts come first in the table, so that they are the first numbers of volumes as well.
+    kinds = _zipped([values for axis, _, values in columns.axes if axis.role == CONTRAST], len(group))
     order = _order(columns, volumes)
     apart: list[tuple[int, ...]] = [()] * len(group)
-    labels: list[str] = []
     if _splits(columns, volumes):
-        apart, labels = volumes, _labels(columns)
+        apart = volumes
     elif _splits(columns, kinds):
-        apart, labels = kinds, [label for label, _ in contrasts]
+        apart = kinds
     indices = columns.indices(organization_of(group))
     for key in sorted(set(apart)):
         members = [which for which in order if apart[which] == key]
-        why = ", ".join(f"{label} {number}" for label, number in zip(labels, key, strict=True))
+        why = _what(columns, members[0], len(key))
         pieces = list(_sized(columns, volumes, members))
         for number, piece in enumerate(pieces, 1):
             size = f"part {number} of {len(pieces)} by size" if len(pieces) > 1 else ""
@@ -91,14 +90,14 @@ def _zipped(found: Sequence[Sequence[int]], count: int) -> list[tuple[int, ...]]
     return [tuple(values[which] for values in found) for which in range(count)]
 
 
-def _labels(columns: Columns) -> list[str]:
-    """Return names for the numbers that `volumes_of` returns."""
-    found = [dimension.label for _, dimension, _ in columns.axes]
+def _what(columns: Columns, frame: int, count: int) -> str:
+    """Return in words what the first `count` numbers of a frame's volume stand for."""
+    found = [f"{axis.keyword} {columns.frames[frame].dimensions[AXES.index(axis)]}" for axis, _, _ in columns.axes]
     if columns.time_is_dimension:
-        found.append("time")
+        found.append(f"time {columns.times[frame]}")
     elif columns.repeats:
-        found.append("repetition")
-    return found
+        found.append(f"repetition {columns.repeats[frame]}")
+    return ", ".join(found[:count])
 
 
 def _splits(columns: Columns, apart: Sequence[tuple[int, ...]]) -> bool:
