@@ -56,12 +56,13 @@ def converted(folder: Path, output: Path) -> Outcome:
         assert series["instances"] == frames + sum(series["kept"].values())
     instances = sum(series["instances"] for series in report["series"])
     assert report["files"] == instances + len(report["not_dicom"]) + len(report["failed"])
-    # In the view is each source: as a frame that names it, or as it came.
+    # In the view is each source: as a frame that names it, as it came, or as a copy that refers to new objects.
     named = Counter(
         frame.ConversionSourceAttributesSequence[0].ReferencedSOPInstanceUID
         for ds in files
         if "QueryRetrieveView" in ds and "PerFrameFunctionalGroupsSequence" in ds
         for frame in frames_of(ds)
+        if "ConversionSourceAttributesSequence" in frame  # a segmentation that was rewritten has it at the top
     )
     passed = sum("QueryRetrieveView" not in ds for ds in files)
     left = sum(n for s in report["series"] for why, n in s["kept"].items() if "copy" in why or "left out" in why)

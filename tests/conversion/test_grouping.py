@@ -14,12 +14,10 @@ from conversion.material import (
     SERIES,
     STUDY,
     frames_of,
-    item,
     made_of,
     save_all,
     series_of,
     slice_of,
-    unassigned_shared,
 )  # fmt: skip
 from pydicom.dataset import Dataset
 
