@@ -19,6 +19,10 @@ CONVERSION_SOURCE = Tag("ConversionSourceAttributesSequence")
 FRAME_TYPES = tuple(map(Tag, ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")))
 PIXELS = Tag("PixelData")
 
+# Bytes of a number by VR.
+NUMBERS = {"US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
+           "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8}  # fmt: skip
+
 # What belongs to the multi-frame form alone.
 _MULTI_FRAME = frozenset(
     map(
@@ -70,11 +74,17 @@ def plain(ds: Dataset, *, empty: bool = False) -> Plain:
 def _value(ds: Dataset, tag: BaseTag) -> Any:
     raw = ds.get_item(tag)
     if isinstance(raw, RawDataElement) and raw.VR not in (None, "SQ"):
-        return raw.value or b""
+        value = raw.value or b""
+        return value if raw.is_little_endian else _swapped(value, NUMBERS.get(raw.VR, 1))
     element = ds[tag]
     if element.VR == "SQ":
         return [plain(item) for item in element.value]
     return (raw.value if isinstance(raw, RawDataElement) else _encoded(element)) or b""
+
+
+def _swapped(value: bytes, size: int) -> bytes:
+    """Return numbers of big endian as they are in little endian."""
+    return b"".join(value[at : at + size][::-1] for at in range(0, len(value), size)) if size > 1 else value
 
 
 def _encoded(element: DataElement) -> bytes:

@@ -116,7 +116,7 @@ def _count(elements: Plain) -> int:
     return sum(1 + (sum(map(_count, value)) if isinstance(value, list) else 0) for value in elements.values())
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", sets())
 def test_G3_K7_every_instance_is_in_every_view_unchanged_or_as_what_it_became(
     name: str, swept: Callable[[str], list[Layer]]
 ) -> None:
@@ -141,7 +141,7 @@ def stands_for(path: Path) -> Iterator[str]:
             yield ds.SOPInstanceUID
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", sets())
 def test_E25_every_overlay_is_in_a_presentation_state_bit_for_bit(
     name: str, swept: Callable[[str], list[Layer]], figures: Callable[..., None]
 ) -> None:

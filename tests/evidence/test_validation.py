@@ -26,18 +26,6 @@ REMAINS = (
 # What a value is called in a source, where conversion gives it another name.
 RENAMED = {"ReferencedSOPInstanceUID": "SOPInstanceUID"}
 
-# dcentvfy: attributes about which it warns beside its sources' warnings.
-_EMPTY = "empty in the sources, left out of the object; a received object beside it has it empty"
-ENTITIES: dict[str, dict[str, str]] = {
-    "ct_transfer_syntaxes": dict.fromkeys(
-        ("AdditionalPatientHistory", "NameOfPhysiciansReadingStudy", "PatientAge", "PatientWeight"), _EMPTY
-    ),
-    "philips_pair_asl1901": dict.fromkeys(
-        ("AdditionalPatientHistory", "AdmittingDiagnosesDescription", "Allergies", "EthnicGroup",
-         "MedicalAlerts", "Occupation", "PatientComments", "PatientState"), _EMPTY
-    ),
-}  # fmt: skip
-
 
 def told(path: Path) -> set[str]:
     """Return dciodvfy's errors as attribute and complaint: places differ between a source and an object."""
@@ -105,9 +93,8 @@ def test_G9_dcentvfy_finds_patients_and_studies_as_consistent_as_before(
         warnings |= after[1] - before[1]
     figures("dcentvfy", name, errors=len(errors), warnings=len(warnings))
     assert errors == set()
-    assert warnings <= set(ENTITIES.get(name, ()))
+    assert warnings == set()
 
 
 def test_every_remaining_row_says_why() -> None:
     assert all(reason for _, reason in REMAINS)
-    assert all(reason for rows in ENTITIES.values() for reason in rows.values())
