@@ -61,7 +61,9 @@ def _with_stacks(candidates: list[list[Facts]]) -> Iterator[list[Facts]]:
     """Join orientations that are single slices: a scout in three planes, a projection that turns, is one object.
 
     Each orientation is a stack (PS3.3 C.7.6.16.2.2.4). Orientations with several slices are volumes and stay objects
-    of their own: dcm2niix, SimpleITK and highdicom make one volume of an object and know one orientation for it.
+    of their own: dcm2niix, SimpleITK and highdicom make one volume of an object and know one orientation for it. The
+    price is theirs too: of such a scout dcm2niix makes nothing and SimpleITK knows the place of the first frame alone,
+    but single slices are no volume either way, and viewers page through a projection as one.
     """
     single = [cluster for cluster in candidates if _is_single(cluster)]
     if len(single) < 2:
