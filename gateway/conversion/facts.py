@@ -17,10 +17,22 @@ from typing import TypeVar
 from gateway.conversion.axes import Value, tiles, values_of
 from gateway.conversion.inversion import homogenised
 from gateway.conversion.overlays import presentation_refusal, presentation_tags
-from gateway.conversion.pixels import NO_PIXELS, PixelDescription, description_of, problem
+from gateway.conversion.pixels import NATIVE, NO_PIXELS, PixelDescription, description_of, problem
 from gateway.conversion.references import referenced
 from gateway.errors import ObjectError
-from gateway.objects.elements import DataSet, Span, integer, items, numbers, tag_of, tag_text, text, texts
+from gateway.objects.elements import (
+    DataSet,
+    Element,
+    Encapsulated,
+    Span,
+    integer,
+    items,
+    numbers,
+    tag_of,
+    tag_text,
+    text,
+    texts,
+)
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, PixelData
 from gateway.standard.modules import MODULES
@@ -227,19 +239,22 @@ def refusal(header: Header) -> str:
 
 
 def _encoding(header: Header) -> str:
-    if header.irregular:
-        return f"irregular encoding: {header.irregular[0]}"
-    left = next(_left_in_file(header.dataset), None)
-    return f"{tag_text(left)} is too long or compressed inside a sequence, which is not built yet" if left else ""
-
-
-def _left_in_file(ds: DataSet) -> Iterator[int]:
-    for tag, element in ds.items():
+    if header.doubtful:
+        return f"irregular encoding: {header.doubtful[0]}"
+    for element in _all_elements(header.dataset):
         if isinstance(element.value, Span):
-            yield tag
-        elif isinstance(element.value, tuple):
+            return f"{tag_text(element.tag)} has {element.value.length} bytes, which is too long for a header"
+        if isinstance(element.value, Encapsulated) and header.transfer_syntax in NATIVE:
+            return f"{tag_text(element.tag)} inside a sequence is compressed against its transfer syntax"
+    return ""
+
+
+def _all_elements(ds: DataSet) -> Iterator[Element]:
+    for element in ds.values():
+        yield element
+        if isinstance(element.value, tuple):
             for item in element.value:
-                yield from _left_in_file(item)
+                yield from _all_elements(item)
 
 
 def _kind(header: Header) -> str:

@@ -26,6 +26,10 @@ class Span:
     length: int
 
 
+class Encapsulated(bytes):
+    """Compressed pixels of an icon: items and the delimiter behind them, encoded with undefined length (PS3.5 A.4)."""
+
+
 class Element(NamedTuple):
     """One data element.
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 
 from gateway.errors import ObjectError
-from gateway.objects.elements import LONG_VRS, DataSet, Element, Span, tag_text
+from gateway.objects.elements import LONG_VRS, DataSet, Element, Encapsulated, Span, tag_text
 
 _ITEM = struct.Struct("<HHI")
 _SHORT = struct.Struct("<HH2sH")
@@ -26,7 +26,8 @@ def _parts(elements: Iterable[Element], implicit: bool = False) -> list[bytes]:
             raise ObjectError(tag_text(tag), "is too long to be copied", found=f"{value.length} bytes")
         if isinstance(value, tuple):
             value = b"".join(encode_item(item, implicit=implicit) for item in value)
-        parts.append(element_head(tag, vr, len(value), implicit=implicit))
+        length = 0xFFFFFFFF if isinstance(value, Encapsulated) else len(value)
+        parts.append(element_head(tag, vr, length, implicit=implicit))
         parts.append(value)
     return parts
 

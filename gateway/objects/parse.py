@@ -15,7 +15,9 @@ from gateway.objects.elements import (
     UNIT_SIZE,
     DataSet,
     Element,
+    Encapsulated,
     Span,
+    padded,
     private_vr,
     settle_vr,
     standard_vr,
@@ -33,6 +35,7 @@ SIGNED = b"\1\0"
 
 # A longer value stays in its file: the memory of a reader must not depend on what a peer sends.
 LONGEST_HELD = 16 << 20
+LONGEST_ICON = 1 << 20
 DEEPEST = 64
 
 _LONG_VR_CODES = {vr.encode() for vr in LONG_VRS}
@@ -52,6 +55,7 @@ class Syntax:
     implicit: bool = False
     big_endian: bool = False
     irregular: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)  # those of which a copy might lose something
     signed: bool = False  # pixels of the data set, by which implicit VR settles what sequences inside it hold
     left: frozenset[int] = frozenset()  # sequences of the data set itself that stay in their file
 
@@ -60,6 +64,15 @@ class Syntax:
         self.tag: Callable[..., tuple[int, ...]] = struct.Struct(order + "HH").unpack_from
         self.short: Callable[..., tuple[int, ...]] = struct.Struct(order + "H").unpack_from
         self.long: Callable[..., tuple[int, ...]] = struct.Struct(order + "I").unpack_from
+
+    def doubt(self, note: str) -> None:
+        """Note an irregularity that hides or loses something."""
+        self.irregular.append(note)
+        self.doubtful.append(note)
+
+    def implicit_inside(self) -> Syntax:
+        """Return the syntax of a sequence of VR UN, its notes added to these."""
+        return Syntax(True, False, self.irregular, self.doubtful, self.signed)
 
 
 def parse_dataset(
@@ -74,7 +87,7 @@ def parse_dataset(
     start, end : int
         Offsets of the first byte and of the byte after the last one.
     syntax : Syntax
-        Its encoding; irregularities found on the way are added to it.
+        Its encoding; irregularities found on the way are added to it, and what is lost by them.
     stop_at_pixels : bool
         Stop before the pixel data element.
 
@@ -125,12 +138,12 @@ def _parse(
         value, position = _value(buffer, position, end, tag, vr, length, syntax, depth)
         if number == 0 and group != 2:
             continue  # group lengths say nothing about the object (PS3.5 7.2)
-        if length == UNDEFINED and not isinstance(value, Span):
+        if length == UNDEFINED and isinstance(value, tuple):
             vr = "SQ"
         if tag == PIXEL_REPRESENTATION and not depth:
             syntax.signed = value == SIGNED
         if tag in elements:
-            syntax.irregular.append(f"{tag_text(tag)} appears twice")
+            syntax.doubt(f"{tag_text(tag)} appears twice")
         elements[tag] = Element(tag, vr, value)
     return position
 
@@ -184,7 +197,8 @@ def element_head_at(
         # Some writers fall back to implicit VR for single elements; others write blanks as the VR.
         if code in (b"\0\0", b"  ", b"??", b"--"):
             syntax.irregular.append(f"{tag_text(tag)} has no value representation")
-            return "UN", syntax.short(buffer, position + 6)[0], position + 8
+            vr = _dictionary_vr(tag, elements, syntax.signed)
+            return "UN" if vr == "SQ" else vr, syntax.short(buffer, position + 6)[0], position + 8
         syntax.irregular.append(f"{tag_text(tag)} has an invalid value representation")
     return _dictionary_vr(tag, elements, syntax.signed), syntax.long(buffer, position + 4)[0], position + 8
 
@@ -218,23 +232,30 @@ def _value(
 ) -> tuple[bytes | tuple[DataSet, ...] | Span, int]:
     """Return the value at `position` and the offset behind it."""
     if length == UNDEFINED and tag in PIXEL_TAGS:
-        # Compressed pixels of an icon: left in their file.
+        # Compressed pixels of an icon: left in their file if there are many of them.
         start = position
         _, position = fragments_at(buffer, position, end, syntax)
-        return Span(start, position - start), position
+        if position - start > LONGEST_ICON or syntax.big_endian:
+            return Span(start, position - start), position
+        return Encapsulated(buffer[start:position]), position
     if vr == "SQ" and not depth and tag in syntax.left:
         stop = end_of_items(buffer, position, end, length, syntax)
         return Span(position, stop - position), stop
     if vr == "SQ" or length == UNDEFINED:
         # Of unknown VR and undefined length: a sequence in implicit VR little endian (PS3.5 6.2.2 note).
-        inner = Syntax(True, False, syntax.irregular, syntax.signed) if vr == "UN" and not syntax.implicit else syntax
+        inner = syntax.implicit_inside() if vr == "UN" and not syntax.implicit else syntax
         stop = end if length == UNDEFINED else position + length
         return _items(buffer, position, stop, tag, length, inner, depth + 1)
     if length > LONGEST_HELD:
         return Span(position, length), position + length
     value = buffer[position : position + length]
     if length % 2:
-        syntax.irregular.append(f"{tag_text(tag)} has odd length {length}")
+        note = f"{tag_text(tag)} has odd length {length}"
+        if vr in UNIT_SIZE or vr in ("OB", "UN"):
+            syntax.doubt(note)
+        else:
+            syntax.irregular.append(note)
+            value = padded(value, vr)
     if syntax.big_endian and vr in UNIT_SIZE:
         value = swapped(value, UNIT_SIZE[vr])
     return value, position + length
@@ -339,7 +360,7 @@ def fragments_at(
         if group << 16 | number != ITEM or position + length > end:
             raise ObjectError("pixel data", "are truncated", found=f"fragment of {length} bytes at {position}")
         if length % 2:
-            syntax.irregular.append(f"a fragment has odd length {length}")
+            syntax.doubt(f"a fragment has odd length {length}")
         found.append((position, length))
         position += length
 

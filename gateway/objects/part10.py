@@ -82,6 +82,8 @@ class Header:
         Elements of group 2.
     irregular : list of str
         What is not as the standard has it but could be read.
+    doubtful : list of str
+        Those of them where something is lost or hidden.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class Header:
     implicit: bool
     big_endian: bool
     irregular: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)
 
     @property
     def deflated(self) -> bool:
@@ -169,9 +172,21 @@ def _read(path: Path, buffer: mmap.mmap, size: int, left: frozenset[int]) -> Hea
     if not declared:
         declared = EXPLICIT_BIG if syntax.big_endian else IMPLICIT_LITTLE if syntax.implicit else EXPLICIT_LITTLE
     elif UID(declared).is_private is False and (declared == IMPLICIT_LITTLE) != syntax.implicit:
-        syntax.irregular.append("the encoding is not that of the Transfer Syntax UID")
+        note = "the encoding is not that of the Transfer Syntax UID"
+        # Implicit VR has no big endian form; with little endian ones it is plain which one it is.
+        (syntax.doubt if syntax.big_endian else syntax.irregular.append)(note)
     return Header(
-        path, size, declared, offset, elements, pixels, meta, syntax.implicit, syntax.big_endian, syntax.irregular
+        path,
+        size,
+        declared,
+        offset,
+        elements,
+        pixels,
+        meta,
+        syntax.implicit,
+        syntax.big_endian,
+        syntax.irregular,
+        syntax.doubtful,
     )
 
 

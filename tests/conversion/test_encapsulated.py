@@ -118,7 +118,7 @@ def test_native_pixels_under_a_compressed_syntax_stay_classic(tmp_path: Path) ->
     assert set(made.kept.values()) == {"its pixel data are not encapsulated as its transfer syntax wants"}
 
 
-def test_compressed_icons_stay_classic_and_are_no_error(tmp_path: Path) -> None:
+def test_E24_compressed_icons_go_with_their_images(tmp_path: Path) -> None:
     def icon(ds: Dataset) -> None:
         small = Dataset()
         small.Rows = small.Columns = 2
@@ -127,8 +127,13 @@ def test_compressed_icons_stay_classic_and_are_no_error(tmp_path: Path) -> None:
         small["PixelData"].is_undefined_length = True
         ds.IconImageSequence = [small]
 
-    source = series_of("MR", change=icon)[0]
-    path = _compressed(source, tmp_path / "1.dcm", RLELossless)
-    made = convert([path], tmp_path / "out")
-    (reason,) = made.kept.values()
-    assert "compressed inside a sequence" in reason
+    paths = [_compressed(ds, tmp_path / f"{n}.dcm", RLELossless) for n, ds in enumerate(series_of("MR", change=icon))]
+    made = convert(paths, tmp_path / "out")
+    icons = made.one.IconImageSequence
+    assert icons[0]["PixelData"].is_undefined_length
+    assert icons[0].PixelData == dcmread(paths[0]).IconImageSequence[0].PixelData
+    images, _ = turned_back(made.files, tmp_path / "back")
+    assert [dcmread(path).IconImageSequence[0].PixelData for path in images] == [icons[0].PixelData] * 3
+    native = convert([save(series_of("MR", change=icon)[0], tmp_path / "native.dcm")], tmp_path / "stays")
+    assert all("compressed against its transfer syntax" in reason for reason in native.kept.values())
+    assert len(native.kept) == 1

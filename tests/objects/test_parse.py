@@ -245,7 +245,7 @@ def test_deep_nesting_is_refused_not_crashed(depth: int, undefined: bool) -> Non
 
 def test_irregularities_are_named_and_read() -> None:
     odd, notes = _parsed(_explicit(0x00100010, b"PN", b"ODD"))
-    assert odd[0x00100010].value == b"ODD"
+    assert odd[0x00100010].value == b"ODD "
     assert notes == ["(0010,0010) has odd length 3"]
     twice, notes = _parsed(_explicit(0x00100010, b"PN", b"A ") + _explicit(0x00100010, b"PN", b"B "))
     assert twice[0x00100010].value == b"B "
