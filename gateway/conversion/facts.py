@@ -217,7 +217,7 @@ def not_rewritable(header: Header) -> str:
         return f"irregular encoding: {twice}"
     if not (header.big_endian or header.deflated):
         return ""
-    if header.pixels is not None or next(_left_in_file(header.dataset), None) is not None:
+    if header.pixels is not None or any(isinstance(element.value, Span) for element in _all_elements(header.dataset)):
         return f"its pixel data in transfer syntax {header.transfer_syntax} cannot be passed on as they are"
     return ""
 
