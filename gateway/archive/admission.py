@@ -137,8 +137,11 @@ def _store(
     settled, views, reason = False, fresh_views(header.sop_class), ""
     if returned:
         settled, views, reason = True, NO_VIEW, OWN_REASON if verdict.own else "returned with other content"
-    elif origin.prior:
-        settled, views, reason = True, ALL_VIEWS, f"came from destination {origin.peer}"
+    references = referred(header.dataset)
+    if not returned and origin.prior:
+        # Never converted; but what refers to converted objects needs a copy in the view that does not have them.
+        settled = not archive.guises(sorted(references))
+        views, reason = ALL_VIEWS, f"came from destination {origin.peer}"
     description = describe(header.dataset)
     row = {
         "series": find_series(connection, header.study, header.series, now, lambda: description),
@@ -163,7 +166,7 @@ def _store(
     instance = insert(connection, "instance", row | description["instance"])
     if returned:
         supersede(connection, instance, reason)
-    insert_references(connection, instance, referred(header.dataset))
+    insert_references(connection, instance, references)
     if not settled:
         for study in {header.study, old.study if old else header.study}:
             archive.jobs.schedule(CONVERT, study, not_before=now + archive.quiet)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gateway.archive import admission, partitions, recovery
+from gateway.archive import admission, guises, partitions, recovery
 from gateway.archive.custody import Custody
 from gateway.archive.database import Database
 from gateway.archive.files import Files, ReceivedSource
@@ -15,6 +15,7 @@ from gateway.archive.recovery import RecoveryReport
 from gateway.archive.rows import COLUMNS, DERIVED, ORDER, Admission, DerivedRow, InstanceRow, Settlement, instance_row
 from gateway.archive.views import View
 from gateway.clock import Clock
+from gateway.conversion.held import Guise
 from gateway.objects.part10 import Header
 from gateway.objects.recipe import Recipe
 from gateway.objects.stream import ByteSource
@@ -216,6 +217,7 @@ class Archive:
         objects: Sequence[DerivedRow],
         settled: Mapping[str, Settlement],
         record: dict | None = None,
+        twins: Mapping[str, Sequence[str]] = {},
     ) -> None:
         """Note what a conversion has made: first a durable record, then the index in one transaction.
 
@@ -231,8 +233,10 @@ class Archive:
             Archive name of a received instance (or recipe name of a derived one) to what was decided about it.
         record : dict, optional
             What the conversion wants back as frozen when more of the study arrives.
+        twins : mapping
+            SOP Instance UID of a received enhanced object to those of the classic images that its frames are.
         """
-        partitions.record(self, study, objects, settled, record)
+        partitions.record(self, study, objects, settled, record, twins)
 
     def partitions(self, study: str) -> list[dict]:
         """Return the `record` of each conversion of a study that was recorded, in order."""
@@ -243,6 +247,18 @@ class Archive:
         sql = """SELECT d.sop_instance, m.frame FROM uid_map m JOIN derived d ON d.id = m.derived
             WHERE m.source = ?1 AND (?2 IS NULL OR m.digest = ?2) ORDER BY d.id, m.frame"""
         return self.database.rows(sql, (sop_instance, bytes.fromhex(digest) if digest else None))  # type: ignore
+
+    def guises(self, sop_instances: Sequence[str]) -> list[Guise]:
+        """Return objects that stand for others, of some UIDs: those that have one of them or stand for one."""
+        return guises.of(self, sop_instances)
+
+    def converted(self, sop_instances: Sequence[str]) -> dict[str, str]:
+        """Return which of some instances are frames of a derived object now, with its SOP Instance UID."""
+        return guises.converted(self, sop_instances)
+
+    def members(self, series: Sequence[str]) -> dict[str, list[str]]:
+        """Return the SOP Instance UIDs of what is held of some series, derived or received."""
+        return guises.members(self, series)
 
     def sources_of(self, sop_instance: str) -> list[str]:
         """Return the SOP Instance UIDs a derived object was made of, in frame order."""

@@ -30,6 +30,7 @@ def record(
     objects: Sequence[DerivedRow],
     settled: Mapping[str, Settlement],
     partition: dict | None,
+    twins: Mapping[str, Sequence[str]],
 ) -> None:
     """Write the durable record of a conversion and put it into the index."""
     content = {
@@ -37,6 +38,7 @@ def record(
         "objects": [_object(one) for one in objects],
         "settled": _grouped(settled),
         "record": partition,
+        "twins": {uid: list(sources) for uid, sources in twins.items()},
     }
     encoded = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
     path = _place(archive, study, encoded)
@@ -126,6 +128,14 @@ def apply(archive: Archive, name: str, content: Mapping[str, Any]) -> None:
                 "UPDATE instance SET views = ?, reason = ?, settled = 1 WHERE name = ? AND superseded = 0",
                 [(group["views"], group["reason"], source) for source in group["names"]],
             )
+        connection.executemany(
+            "INSERT OR REPLACE INTO twin (sop_instance, frame, source) VALUES (?, ?, ?)",
+            [
+                (uid, frame, source)
+                for uid, sources in content["twins"].items()
+                for frame, source in enumerate(sources, 1)
+            ],
+        )
         fault("settle.before_commit")
     fault("settle.after_commit")
 
@@ -135,7 +145,8 @@ def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: f
     common = {"sop_instance": uid, "sop_class": one["sop_class"], "name": one["name"], "digest": digest}
     if connection.execute("SELECT 1 FROM derived WHERE sop_instance = ?", (uid,)).fetchone():
         return
-    derived = insert(connection, "derived", common | {"series": one["series"], "study": one["study"]})
+    row = {"series": one["series"], "study": one["study"], "kind": one["kind"]}
+    derived = insert(connection, "derived", common | row)
     connection.executemany(
         "INSERT OR IGNORE INTO uid_map (source, digest, derived, frame) VALUES (?, ?, ?, ?)",
         [
@@ -163,7 +174,7 @@ def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: f
         "peer": "",
         "called": "",
         "convert": 0,
-        "prior": 0,
+        "prior": int(one["prior"]),
         "received_at": now,
     }
     instance = insert(connection, "instance", row | description["instance"])

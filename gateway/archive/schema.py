@@ -116,11 +116,22 @@ _TALLIES = (
     _study_tally("UPDATE OF instances", "(new.instances > 0) - (old.instances > 0)", "new.instances - old.instances"),
 )
 
+# What a derived object is to its sources (`gateway.archive.rows.DerivedRow`), and which received enhanced object stands
+# for which classic images, frame by frame (REQUIREMENTS G23).
+_GUISES = (
+    "ALTER TABLE derived ADD COLUMN kind TEXT NOT NULL DEFAULT 'image'",
+    """CREATE TABLE twin (
+        sop_instance TEXT NOT NULL, frame INTEGER NOT NULL, source TEXT NOT NULL,
+        PRIMARY KEY (sop_instance, frame)) WITHOUT ROWID""",
+    "CREATE INDEX twin_by_source ON twin(source)",
+)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
     ("0003_work", _WORK),
     ("0004_tallies", _TALLIES),
+    ("0005_guises", _GUISES),
 )
 
 

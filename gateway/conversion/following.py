@@ -74,7 +74,7 @@ class Following:
                 for planned in self.plan.objects:
                     for number, fact in enumerate(planned.frames, 1):
                         substitution.instead[fact.sop_instance] = Place(planned, number, len(planned.frames))
-            older = self._take(substitution, guises)
+            older = self._take(substitution, guises, fixed)
             substitution.know_series(members)
             copies = self._copies(substitution, fixed)
             nodes: Sequence[Planned | Update] = [*self.plan.objects, *copies] if view == ENHANCED else copies
@@ -141,13 +141,16 @@ class Following:
                 found.setdefault(fact.name, frozenset(VIEWS))
         return found
 
-    def _take(self, substitution: Substitution, guises: Iterable[Guise]) -> dict[str, str]:
+    def _take(self, substitution: Substitution, guises: Iterable[Guise], fixed: Collection[str]) -> dict[str, str]:
         """Take in what exists and return the copies of instances at hand, which are decided about anew."""
-        here = {fact.sop_instance for fact in self.everyone}
+        here = {fact.sop_instance: fact.name for fact in self.everyone}
         older = {}
         for guise in guises:
             source = guise.sources[0].sop_instance if guise.sources else ""
-            if guise.copy and source in here and substitution.view in guise.views:
+            if guise.copy and source in here and source in fixed and substitution.view in guise.views:
+                name = here[source]
+                self.plan.views[name] = self.plan.views[name] - {substitution.view}
+            elif guise.copy and source in here and substitution.view in guise.views:
                 older[source] = guise.target.sop_instance
                 # Who refers to the copy means what it is a copy of.
                 guise = guise._replace(views=frozenset())

@@ -143,7 +143,7 @@ class _Form:
             for number in named or range(1, len(became.targets) + 1):
                 if 1 <= number <= len(became.targets):
                     one = became.targets[number - 1]
-                    yield one.sop_class, one.sop_instance, one.frame, one.series
+                    yield one.sop_class, one.sop_instance, one.frame, one.series if series else ""
                 else:
                     yield text(item, REFERENCED_CLASS), uid, number, series
         elif isinstance(became, Target):

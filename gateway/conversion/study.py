@@ -125,6 +125,8 @@ class StudyConversion:
         The views, enhanced and classic, that each instance is in from now on, by name; dependants included.
     unresolved : dict of str to str
         References to what nobody has, or that cannot be rewritten, with the SOP Instance UID of the first that has it.
+    standing : dict of str to tuple of str
+        SOP Instance UIDs of received enhanced objects and of the classic images that their frames are (G23).
     unsigned : list of str
         SOP Instance UIDs of sources whose digital signatures what was made of them does not have (G25).
     """
@@ -137,6 +139,7 @@ class StudyConversion:
     withdrawn: tuple[str, ...] = ()
     views: dict[str, frozenset[str]] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
+    standing: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsigned: list[str] = field(default_factory=list)
 
     def record(self, study: str) -> dict:
@@ -251,7 +254,7 @@ def convert_facts(
         except Unplannable as error:
             failed[error.subject] = f"it cannot be converted: {error.problem}"
             continue
-        result = _begun(plan, facts)
+        result = _begun(plan, facts, [one.facts for one in settled])
         for planned in plan.objects:
             fault("convert.object")
             try:
@@ -273,7 +276,7 @@ def convert_facts(
             made.recipe.path.unlink(missing_ok=True)
 
 
-def _begun(plan: Plan, facts: Sequence[Facts]) -> StudyConversion:
+def _begun(plan: Plan, facts: Sequence[Facts], settled: Sequence[Facts]) -> StudyConversion:
     """Return what a plan says of a conversion before anything is made."""
     made_of = {fact.name for planned in plan.objects for fact in planned.frames}
     made_of.update(fact.name for companion in plan.companions if companion.replaces for fact in companion.sources)
@@ -284,6 +287,11 @@ def _begun(plan: Plan, facts: Sequence[Facts]) -> StudyConversion:
         withdrawn=tuple(plan.obsolete),
         views=plan.views,
         unresolved=plan.unresolved,
+        standing={
+            fact.sop_instance: fact.conversion_sources
+            for fact in (*facts, *settled)
+            if fact.name in plan.spare or fact.sop_instance in plan.twins.values()
+        },
         unsigned=sorted(fact.sop_instance for fact in facts if fact.signed and fact.name in made_of),
     )
 

@@ -11,24 +11,22 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from gateway.archive.files import sync_folder
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
-from gateway.archive.rows import DerivedRow, InstanceRow, Settlement
-from gateway.archive.views import ALL_VIEWS, View, view_named
-from gateway.conversion.held import Held
+from gateway.archive.rows import DerivedRow, InstanceRow
+from gateway.archive.views import View, view_named
+from gateway.conversion.held import Dependant, Held
 from gateway.conversion.identity import Identity
-from gateway.conversion.planned import Frozen
 from gateway.conversion.study import (
     Converted,
     Made,
     SourceFile,
     StudyConversion,
     convert_facts,
-    frozen_from,
     gather_all,
 )
 from gateway.errors import ArchiveError, ResourceError
@@ -36,8 +34,10 @@ from gateway.objects.elements import DataSet
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.recipe import Recipe
 from gateway.observe import LOGGER, event, fault, warning
-from gateway.pipeline.correction import reopened, withdrawals
+from gateway.pipeline.correction import withdrawals
+from gateway.pipeline.dependants import awaited, guises
 from gateway.pipeline.retry import Backoff
+from gateway.pipeline.work import Work, taken_in
 
 POLL = 0.2
 
@@ -46,6 +46,10 @@ TROUBLE = 2.0
 
 # Attempts after which a study goes on as it is: something about it breaks the converter, and it must not stay for ever.
 ATTEMPTS = 3
+
+# Why a conversion was put off once, and how long after the other it comes.
+AWAITS = "waits for another study that it refers to"
+AFTER_OTHERS = 1.0
 
 # Seconds between two moves of objects out of the intake folder.
 CHECKPOINT_INTERVAL = 3.0
@@ -56,6 +60,13 @@ _PER_FRAME = b"\x00\x52\x30\x92SQ\0\0\xff\xff\xff\xff"
 
 class _Stopped(Exception):
     """The box ends; the job is still running when it starts again."""
+
+
+class _Later(Exception):
+    """A study is to be converted at another time, `due`."""
+
+    def __init__(self, due: float) -> None:
+        self.due = due
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,9 @@ class Converter:
             self._settle(job)
         except _Stopped:
             return False
+        except _Later as later:
+            self._put_off(job, later.due, AWAITS)
+            return True
         except ResourceError as error:
             self._without_room(job, str(error))
             return True
@@ -140,10 +154,17 @@ class Converter:
             LOGGER.exception("conversion of %s", job.study)
             self._again(job, f"{type(error).__name__}: {error}")
             return True
-        for destination in self.policy.destinations:
-            self.jobs.schedule(DELIVER, job.study, destination)
+        for study in self._touched(job.study):
+            for destination in self.policy.destinations:
+                self.jobs.schedule(DELIVER, study, destination)
         self.jobs.finish(job)
         return True
+
+    def _touched(self, study: str) -> list[str]:
+        """Return the studies that the latest conversion of a study has made something in: copies may be in others."""
+        records = self.archive.partitions(study)
+        others = {made["study"] for made in records[-1]["companions"]} if records else set()
+        return [study, *sorted(others - {study})]
 
     def housekeeping(self) -> None:
         """Move what the index knows durably out of the intake folder, every few seconds."""
@@ -162,10 +183,14 @@ class Converter:
         delay = self.policy.backoff.delay(4)
         due = self.archive.clock.now() + delay
         warning("convert.no_room", study=job.study, reason=reason, again_in=round(delay, 1))
+        self._put_off(job, due, reason)
+        self._untidy = True
+
+    def _put_off(self, job: Job, due: float, reason: str) -> None:
+        """Have a job done later, without counting this as an attempt."""
         self.jobs.schedule(CONVERT, job.study, not_before=due)
         self.jobs.finish(job)
         self.jobs.schedule(CONVERT, job.study, not_before=due, reason=reason)
-        self._untidy = True
 
     # One study
 
@@ -176,48 +201,68 @@ class Converter:
         rows = self.archive.unsettled(job.study)
         if not rows:
             return
+        self._wait_for_others(job)
         started = self.archive.clock.monotonic()
-        frozen, rows, withdrawn = reopened(
-            self.archive, job.study, frozen_from(self.archive.partitions(job.study)), rows
-        )
-        # Rows of a long series are a large part of what this process holds: only names and UIDs stay.
-        instances = {row.name: row.sop_instance for row in rows}
-        sources = map(self._source, rows)
+        work = taken_in(self.archive, job.study, rows)
         del rows
         if job.attempts < ATTEMPTS:
-            result = self._convert(frozen, sources, set(instances.values()))
+            result = self._convert(work)
         else:
             reason = f"conversion given up after {job.attempts} attempts: {job.reason}"
             LOGGER.error("%s of study %s", reason, job.study)
-            result = StudyConversion(kept=dict.fromkeys(instances, reason))
-        result.withdrawn = (*withdrawn, *result.withdrawn)
+            result = StudyConversion(kept=dict.fromkeys(work.instances, reason))
+        result.withdrawn = (*work.withdrawn, *result.withdrawn)
         recipes = [made.recipe for made in result.objects] + [made.recipe for made in result.companions]
         for folder in sorted({recipe.path.parent for recipe in recipes}):
             sync_folder(folder)
         fault("convert.before_record")
         derived = [derived_row(job.study, converted) for converted in result.objects]
-        derived += [companion_row(made) for made in result.companions]
-        settled = settlements(instances, result) | withdrawals(self.archive, job.study, withdrawn)
-        self.archive.record_conversion(job.study, derived, settled, result.record(job.study))
+        derived += [companion_row(made, work.priors) for made in result.companions]
+        settled = work.settlements(result) | withdrawals(self.archive, job.study, result.withdrawn)
+        self.archive.record_conversion(job.study, derived, settled, result.record(job.study), result.standing)
         fault("convert.after_index")
+        self._tell(job, work, result, self.archive.clock.monotonic() - started)
+
+    def _wait_for_others(self, job: Job) -> None:
+        """Let studies go first that instances of this one refer to; once, as those may wait for others in turn."""
+        if job.reason == AWAITS:
+            return
+        others = set(awaited(self.archive, job.study))
+        due = [other.not_before for other in self.jobs.listing() if other.kind == CONVERT and other.study in others]
+        if due:
+            raise _Later(max(*due, self.archive.clock.now()) + AFTER_OTHERS)
+
+    def _tell(self, job: Job, work: Work, result: StudyConversion, seconds: float) -> None:
+        for who in result.unsigned:
+            warning("convert.unsigned", study=job.study, instance=who, reason="its signatures are over other bytes")
+        if result.unresolved:
+            count, (target, who) = len(result.unresolved), next(iter(result.unresolved.items()))
+            warning("convert.unresolved", study=job.study, targets=count, first=target, instance=who)
         event(
             "convert.done",
             study=job.study,
-            instances=len(instances),
-            objects=len(derived),
+            instances=len(work.instances),
+            objects=len(result.objects) + len(result.companions),
             unchanged=len(result.kept),
-            seconds=round(self.archive.clock.monotonic() - started, 2),
+            seconds=round(seconds, 2),
         )
 
-    def _convert(self, frozen: Sequence[Frozen], sources: Iterable[SourceFile], known: set[str]) -> StudyConversion:
-        facts, unreadable = gather_all(sources, self._progress)
+    def _convert(self, work: Work) -> StudyConversion:
+        facts, unreadable = gather_all(map(self._source, work.sources()), self._progress)
+        settled, _ = gather_all(map(self._source, work.dependants.rows))
+        held = Held(
+            dependants=[Dependant(fact, work.dependants.views[fact.name]) for fact in settled],
+            guises=lambda uids: guises(self.archive, list(uids), work.withdrawn),
+            members=lambda uids: self.archive.members(list(uids)),
+            fixed=work.dependants.fixed,
+        )
         result = convert_facts(
             facts,
             self.archive.files.recipe_path,
             identity=self.policy.identity,
-            frozen=frozen,
+            frozen=work.frozen,
             resolve=self._resolve,
-            held=Held(fixed=self._referred(known)),
+            held=held,
             progress=self._progress,
         )
         result.kept.update(unreadable)
@@ -228,15 +273,11 @@ class Converter:
             path = self.archive.files.locate(row.name)
         except ArchiveError:
             path = self.archive.files.received_path(row.name)  # reading it will say that it is gone
-        return SourceFile(row.name, path, row.digest, row.convert)
+        return SourceFile(row.name, path, row.digest, row.convert and not row.prior)
 
     def _resolve(self, sop_instance: str) -> tuple[str, str] | None:
         row = self.archive.instance(sop_instance)
         return (row.study, row.series) if row else None
-
-    def _referred(self, known: set[str]) -> Mapping[str, str]:
-        found = self.archive.references_to(list(known))
-        return {uid: row.sop_instance for uid, row in found if row.sop_instance not in known}
 
     def _progress(self, count: int) -> None:
         if self.stop():
@@ -253,21 +294,6 @@ class Converter:
             if path.stem not in known:
                 path.unlink()
         self._untidy = False
-
-
-def settlements(instances: Mapping[str, str], result: StudyConversion) -> dict[str, Settlement]:
-    """Return views and reason of every received instance of a conversion, given as SOP Instance UID by name."""
-    return {name: Settlement(views_of(result, name), result.kept.get(name, "")) for name in instances}
-
-
-def views_of(result: StudyConversion, name: str) -> View:
-    """Return the views that a received instance is in after a conversion."""
-    if name not in result.views:
-        return ALL_VIEWS  # nobody could read it
-    views = View.RECEIVED
-    for view in result.views[name]:
-        views |= view_named(view)
-    return views
 
 
 def derived_row(study: str, made: Converted) -> DerivedRow:
@@ -287,7 +313,7 @@ def derived_row(study: str, made: Converted) -> DerivedRow:
     )
 
 
-def companion_row(made: Made) -> DerivedRow:
+def companion_row(made: Made, priors: Collection[str]) -> DerivedRow:
     """Return what the index holds of a new object that is no multi-frame image."""
     recipe, companion = made.recipe, made.companion
     views = View(0)
@@ -307,6 +333,7 @@ def companion_row(made: Made) -> DerivedRow:
         views=views,
         references=companion.refers,
         kind="copy" if companion.replaces else "companion",
+        prior=any(fact.name in priors for fact in companion.sources),
     )
 
 

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.archive.index import Archive
-from gateway.archive.rows import InstanceRow, Settlement
+from gateway.archive.rows import RECEIVED, InstanceRow, Settlement
 from gateway.archive.views import NO_VIEW
+from gateway.conversion.held import ENHANCED
 from gateway.conversion.planned import Frozen
 from gateway.conversion.presentation import PresentationState
 from gateway.observe import warning
+from gateway.standard.sop_classes import CLASSIC_MODALITIES
 
 
 def withdrawn_objects(archive: Archive, frozen: Sequence[Frozen], rows: Sequence[InstanceRow]) -> set[str]:
@@ -35,18 +37,41 @@ def withdrawn_objects(archive: Archive, frozen: Sequence[Frozen], rows: Sequence
     owners = {uid: item for item in frozen if not item.withdrawn for uid, _ in item.frames}
     digests = {(uid, digest) for item in owners.values() for uid, digest in item.frames}
     found: dict[str, Frozen] = {}
-    pending = [
-        owners[row.sop_instance]
-        for row in rows
-        if row.sop_instance in owners and (row.sop_instance, row.digest) not in digests
-    ]
+    pending = _moving(archive, [row for row in rows if row.sop_instance not in owners])
+    for row in rows:
+        if row.sop_instance in owners and (row.sop_instance, row.digest) not in digests:
+            pending += _withdrawn(owners[row.sop_instance], found)
+    seen = set(pending)
     while pending:
-        item = pending.pop()
-        if item.sop_instance not in found:
-            found[item.sop_instance] = item
-            referring = archive.references_to([uid for uid, _ in item.frames])
-            pending += [owners[row.sop_instance] for _, row in referring if row.sop_instance in owners]
+        reached: list[str] = []
+        for _, row in archive.references_to(pending):
+            # What is no frame gets another copy, and whoever refers to it follows.
+            owner = owners.get(row.sop_instance)
+            if row.kind == RECEIVED:
+                reached += _withdrawn(owner, found) if owner else [row.sop_instance]
+        pending = [uid for uid in dict.fromkeys(reached) if uid not in seen]
+        seen.update(pending)
     return set(found)
+
+
+def _moving(archive: Archive, rows: Sequence[InstanceRow]) -> list[str]:
+    """Return what has come that will get a rewritten copy; images that know it already must follow that copy."""
+    found = []
+    for row in rows:
+        if row.sop_class not in CLASSIC_MODALITIES:
+            uids = archive.references_of(row)
+            guises = [guise for guise in archive.guises(uids) if ENHANCED in guise.views]
+            if any(source.sop_instance in uids for guise in guises for source in guise.sources):
+                found.append(row.sop_instance)
+    return found
+
+
+def _withdrawn(item: Frozen, found: dict[str, Frozen]) -> list[str]:
+    """Withdraw an object and return what its frames were made of."""
+    if item.sop_instance in found:
+        return []
+    found[item.sop_instance] = item
+    return [uid for uid, _ in item.frames]
 
 
 def reopened(
@@ -84,12 +109,12 @@ def withdrawals(archive: Archive, study: str, withdrawn: Sequence[str]) -> dict[
     for uid in withdrawn:
         row = archive.instance(uid)
         if row is not None:
-            found[row.name] = Settlement(NO_VIEW, "a corrected image has made it obsolete")
+            found[row.name] = Settlement(NO_VIEW, "obsolete: what it was made of, or refers to, is another now")
         warning(
             "convert.withdrawn",
             study=study,
             instance=uid,
-            reason="a corrected image came after it was made; it is made anew under another UID",
+            reason="what it was made of, or refers to, is another now; it is made anew under another UID",
             remedy="remove it at the destinations that have it",
         )
     return found

@@ -17,6 +17,12 @@ NOT_FOLLOWED = {
     "ReferencedVisitSequence", "ReferencedPatientSequence",
 }  # fmt: skip
 
+# What holds attributes of an object as a whole: the series that is named there is its own.
+ATTRIBUTES = {
+    "UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence",
+    "ModifiedAttributesSequence",
+}  # fmt: skip
+
 Found = tuple[str, str, str, tuple[int, ...]]  # where, class, instance, frames
 
 
@@ -48,6 +54,9 @@ def references(ds: Dataset, place: str = "", series: str = "") -> Iterator[tuple
             continue
         for item in element.value:
             where = f"{place}/{element.keyword}"
+            if element.keyword in ATTRIBUTES:
+                yield from references(item, where)
+                continue
             named = str(item.get("SeriesInstanceUID", "")) or (series if "ReferencedSOPInstanceUID" in item else "")
             if "ReferencedSOPInstanceUID" in item and element.keyword != "RTReferencedStudySequence":
                 frames = item.get("ReferencedFrameNumber") or ()
@@ -91,7 +100,7 @@ def _series_exist(ds: Dataset, held: dict[str, Dataset], unknown: Collection[str
 
 def whole_series(ds: Dataset, keyword: str = "") -> Iterator[str]:
     """Yield the series that a data set refers to without naming instances."""
-    unassigned = keyword.startswith("Unassigned") or keyword == "ModifiedAttributesSequence"
+    unassigned = keyword in ATTRIBUTES
     lists = [e for e in ds if e.VR == "SQ" and any("ReferencedSOPInstanceUID" in item for item in e.value)]
     if keyword and not unassigned and "SeriesInstanceUID" in ds and not lists and "ReferencedSOPInstanceUID" not in ds:
         yield str(ds.SeriesInstanceUID)
