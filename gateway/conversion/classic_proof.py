@@ -194,6 +194,7 @@ def _check_elements(
     carried = [dict(keyed(item)) for key in CARRIERS if key in image for item in _items(image[key])]
     claimed: set[Key] = set()
     added = _PURPOSE if restored else frozenset()  # purposes of references are stated anew, or by the images themselves
+    own = _own_frame_of_reference(levels)
     for level, elements in levels:
         for key, element in elements.items():
             if is_empty(element) or key in MULTI_FRAME_ONLY or key == _EQUIPMENT:
@@ -203,7 +204,7 @@ def _check_elements(
             if isinstance(key, tuple) and key[3] < 0 and any(isinstance(k, tuple) and k[:2] == key[:2] for k in image):
                 continue  # a creator that reserves a block here and uses it elsewhere
             stands = _OTHER_NAMES.get(key, key) if isinstance(key, int) and level != "top" else key
-            if restored and (stands in claimed or _may_go(level, key, element, image)):
+            if restored and (stands in claimed or _may_go(level, key, element, image, own)):
                 continue
             if _is_there(element, image.get(stands), origins, added):
                 claimed.add(stands)
@@ -214,17 +215,22 @@ def _check_elements(
                 raise ConversionError(where, f"{tag_text(element.tag)} of the {level} {how}")
 
 
+def _own_frame_of_reference(levels: list[tuple[str, dict[Key, Element]]]) -> str:
+    """Return the Frame of Reference UID that stands in for one that the original series did not have."""
+    tag = tag_of("SeriesInstanceUID")
+    series = [elements[tag] for level, elements in levels if level == "unassigned" and tag in elements]
+    return own_frame_of_reference(text({tag: series[0]}, tag)) if series else ""
+
+
 def _items(element: Element) -> tuple[DataSet, ...]:
     return element.value if isinstance(element.value, tuple) else ()
 
 
-def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element]) -> bool:
+def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element], own: str) -> bool:
     """Tell whether a value was added by the conversion of classic images, so that these never had it."""
     if level == "unassigned" or not isinstance(key, int):
         return False
     if key == FRAME_OF_REFERENCE:
-        series = image.get(tag_of("SeriesInstanceUID"))
-        own = own_frame_of_reference(text({series.tag: series}, series.tag)) if series else ""
         return text({key: element}, key) == own
     if key in _ADDED or level.endswith(" type") or key in STAND_INS:
         return True

@@ -140,6 +140,21 @@ def test_K7_otherwise_new_uids_and_always_the_same(tmp_path: Path) -> None:
     assert {image.SOPClassUID for image in images[0]} == {CLASSIC["CT"]}
 
 
+def test_K7_an_original_without_a_valid_UID_comes_back_but_for_its_UIDs(tmp_path: Path) -> None:
+    def change(ds: Dataset) -> None:
+        ds.SOPInstanceUID, ds.SeriesInstanceUID = f"{ds.InstanceNumber:x}abc" * 8, "not.a.uid"
+        del ds.FrameOfReferenceUID, ds.ContentDate, ds.ContentTime
+
+    sources = series_of(change=change)
+    for image, source in zip(back(*made_of(sources, tmp_path).files), sources, strict=True):
+        assert image.SOPInstanceUID.startswith("2.25.")
+        assert image.SeriesInstanceUID.startswith("2.25.")
+        extra = {image[key].keyword for key in plain(image).keys() - plain(source).keys()}
+        assert extra <= {"QueryRetrieveView", "ContributingEquipmentSequence", "ConversionSourceAttributesSequence"}
+        lost = missing(source, plain(image))
+        assert {source[key].keyword for key in lost} == {"SOPInstanceUID", "SeriesInstanceUID"}
+
+
 def test_references_between_images_are_turned_back(tmp_path: Path) -> None:
     targets = series_of("MR", series="1.2.3")
     sources = series_of(change=[{"ReferencedImageSequence": [reference(targets[n])]} for n in range(3)])
