@@ -22,7 +22,7 @@ from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, RE
 from gateway.conversion.top_level import ENHANCED_ONLY, FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import CARRIERS, MULTI_FRAME_ONLY, SUMMARIES
 from gateway.errors import ConversionError
-from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text
+from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text, texts
 from gateway.objects.encode import SEQUENCE_STOP
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.recipe import Recipe, frame_bytes
@@ -208,11 +208,21 @@ def _check_elements(
                 continue
             if _is_there(element, image.get(stands), origins, added):
                 claimed.add(stands)
-            elif not (stands in claimed and stands in SUMMARIES) and not any(
+            elif not (stands in claimed and stands in SUMMARIES and _is_mixed(element, image[stands])) and not any(
                 _is_there(element, kept.get(stands), origins, added) for kept in carried
             ):
                 how = "was replaced and not kept" if stands in claimed else "is not in it"
                 raise ConversionError(where, f"{tag_text(element.tag)} of the {level} {how}")
+
+
+def _is_mixed(element: Element, found: Element) -> bool:
+    """Tell whether a value that sums up all frames differs from a frame's own only where it says MIXED."""
+    if not isinstance(element.value, bytes):
+        return True
+    values, others = (texts({part.tag: part}, part.tag) for part in (element, found))
+    return len(values) == len(others) and all(
+        value in (other, "MIXED") for value, other in zip(values, others, strict=True)
+    )
 
 
 def _own_frame_of_reference(levels: list[tuple[str, dict[Key, Element]]]) -> str:

@@ -58,7 +58,8 @@ def _unused(ds: DataSet, owners: dict[int, tuple[int, bytes, int]]) -> Iterator[
 def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:
     """Return a data set of keyed elements, private creators included.
 
-    A private block stays where it was unless another creator's block is there already.
+    A private block stays where it was unless another creator's block is there already, or elements that nobody has
+    reserved a block for: a creator there would make them its own.
     """
     pairs = list(elements)
     if all(isinstance(key, int) for key, _ in pairs):
@@ -72,8 +73,9 @@ def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:
                 owner = (key[0], key[1], ordinal)
                 wanted[owner] = min(max(block - key[2] + ordinal, 0x10), wanted.get(owner, 0xFF))
     taken: dict[tuple[int, int], tuple[int, bytes, int]] = {}
+    nobody = {(key >> 16, key >> 8 & 0xFF) for key, _ in pairs if isinstance(key, int) and key & _PRIVATE}
     for owner, block in sorted(wanted.items(), key=lambda pair: (pair[0][0], pair[1], pair[0][1:])):
-        while (owner[0], block) in taken:
+        while (owner[0], block) in taken or (owner[0], block) in nobody:
             block = block + 1 if block < 0xFF else 0x10
         taken[owner[0], block] = owner
     blocks: dict[tuple[int, bytes], list[int]] = {}

@@ -88,14 +88,14 @@ def macro_groups(ds: DataSet, modality: str, groups: dict[int, Element], consume
         demanded = not legacy and is_demanded(macro, usage, ds, modality)
         if macro.sequence in CLASSIC_SEQUENCES or (macro.sequence in _ONLY_IF_DEMANDED and not demanded):
             continue
-        item = _item(macro, ds, modality, demanded)
+        item = _item(macro, ds, modality, demanded, legacy=legacy)
         if item is None:
             continue
         groups[tag] = sequence(macro.sequence, item)
         consumed.update(element.tag for element in item.values() if element.value and is_verbatim(ds, element))
 
 
-def _item(macro: Macro, ds: DataSet, modality: str, demanded: bool) -> DataSet | None:
+def _item(macro: Macro, ds: DataSet, modality: str, demanded: bool, *, legacy: bool) -> DataSet | None:
     """Return the item of a group; None if the image has nothing for it, or not what it cannot be without."""
     if macro.sequence == "CardiacSynchronizationSequence" and not is_gated(ds):
         return None
@@ -109,7 +109,10 @@ def _item(macro: Macro, ds: DataSet, modality: str, demanded: bool) -> DataSet |
         if element is not None:
             found.append(element)
             filled = True
-        elif attribute.type == "1":
+        elif attribute.type == "1" or (
+            # A group that nobody demands is left out if it would lack something that it demands itself.
+            attribute.type == "1C" and not legacy and holds(condition_of(attribute, macro, modality), ds)
+        ):
             complete = False
         elif attribute.type == "2" or (
             demanded and attribute.type == "2C" and holds(condition_of(attribute, macro, modality), ds)

@@ -126,7 +126,7 @@ def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
             originals.update(keyed(item))
     found.update(originals)
     _frame_content(content, found)
-    _laterality(found)
+    _laterality(found, originals)
     for key, element in originals.items():
         if is_empty(element):
             found.pop(key, None)  # the source had none, whatever modules and groups say
@@ -185,8 +185,10 @@ def _frame_content(content: DataSet, found: Found) -> None:
             found.setdefault(tag, element)
 
 
-def _laterality(found: Found) -> None:
+def _laterality(found: Found, originals: Found) -> None:
     """Take the side of Frame Anatomy where the image has none of its own."""
+    if not is_empty(originals.get(_FRAME_LATERALITY)):
+        return  # an image that says it by that name itself
     element = found.pop(_FRAME_LATERALITY, None)
     known = any(not is_empty(found.get(tag_of(keyword))) for keyword in ("ImageLaterality", "Laterality"))
     if element is not None and not known and text({element.tag: element}, element.tag) in ("R", "L", "B"):
@@ -221,7 +223,7 @@ def flatten(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
         if old is not None and not is_empty(old):
             if is_empty(element):
                 continue
-            if key not in SUMMARIES and not same(old, element):
+            if not same(old, element) and not (key in SUMMARIES and _sums_up(old, element)):
                 replaced[0 if key in general else 1][key] = old
         general.discard(key)
         found[key] = element
@@ -244,6 +246,16 @@ def keep_replaced(ds: DataSet, element: Element) -> None:
     filled = placed(found.items())
     ds.clear()
     ds.update(filled)
+
+
+def _sums_up(general: Element, own: Element) -> bool:
+    """Tell whether a value of the top level says no more than that frames have different ones."""
+    if isinstance(general.value, tuple):
+        return True
+    values, others = (texts({element.tag: element}, element.tag) for element in (general, own))
+    return len(values) == len(others) and all(
+        value in (other, "MIXED") for value, other in zip(values, others, strict=True)
+    )
 
 
 def _specific(shared: DataSet, frame: DataSet) -> Iterator[tuple[Key, Element]]:
