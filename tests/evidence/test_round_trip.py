@@ -32,16 +32,9 @@ MAY_DIFFER = {
 }
 UIDS = (Tag("SOPInstanceUID"), Tag("SeriesInstanceUID"))
 
-WAITED_FOR = {
-    "pydicom_data": "stand-ins are not taken out again where the source has no valid UID",
-}
-
 
 def sets() -> list:
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=WAITED_FOR[name]) if name in WAITED_FOR else ())
-        for name in names()
-    ]
+    return [pytest.param(name) for name in names()]
 
 
 def converted(layer: Layer) -> Iterator[tuple[Path, Path]]:
