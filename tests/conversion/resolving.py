@@ -43,7 +43,7 @@ def unresolved(folder: Path) -> set[str]:
     named, known = set(), set()
     for ds in read_all(folder):
         named |= {uid for (_, _, uid, _), _ in references(ds)} | set(whole_series(ds))
-        known |= {str(ds.SOPInstanceUID), str(ds.SeriesInstanceUID)}
+        known |= {str(ds.get("SOPInstanceUID")), str(ds.get("SeriesInstanceUID"))}
     return named - known
 
 
@@ -93,7 +93,7 @@ def every_reference_resolves(folder: Path, *, unknown: Collection[str] = ()) -> 
 
 def _series_exist(ds: Dataset, held: dict[str, Dataset], unknown: Collection[str]) -> None:
     """Check references to series as a whole."""
-    known = {str(one.SeriesInstanceUID) for one in held.values()} | set(unknown)
+    known = {str(one.get("SeriesInstanceUID")) for one in held.values()} | set(unknown)
     for series in whole_series(ds):
         assert series in known, f"{ds.SOPInstanceUID}: series {series} is not in this view"
 

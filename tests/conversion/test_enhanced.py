@@ -220,7 +220,7 @@ def test_E14_evidence_names_what_converted_targets_have_become(tmp_path: Path) -
     assert (found.ReferencedSOPClassUID, found.ReferencedSOPInstanceUID) == (LEGACY["MR"], made["MR"].SOPInstanceUID)
 
 
-def test_E16_E17_source_images_become_a_derivation_with_evidence(tmp_path: Path) -> None:
+def test_E15_E16_E17_source_images_become_a_derivation_with_evidence(tmp_path: Path) -> None:
     sources = series_of("MR", series=STUDY + ".60")
     derivation = {"DerivationCodeSequence": [coded("113072", "DCM", "Multiplanar reformatting")]}
     changes = [

@@ -289,3 +289,10 @@ def test_shared_groups_are_not_repeated_in_frames(tmp_path: Path) -> None:
     shared = {element.tag for element in shared_of(made)}
     for frame in frames_of(made):
         assert not shared & {element.tag for element in frame}
+
+
+def test_G24_performed_procedure_step_is_kept_and_none_is_made(tmp_path: Path) -> None:
+    step = item(ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.3", ReferencedSOPInstanceUID=STUDY + ".77")
+    made = made_of(series_of(change={"ReferencedPerformedProcedureStepSequence": [step]}), tmp_path)
+    assert made.one.ReferencedPerformedProcedureStepSequence[0] == step
+    assert {ds.SOPClassUID for ds in made.objects} == {LEGACY["CT"]}

@@ -248,7 +248,7 @@ def test_G14_structure_sets_name_frames_and_a_study_UID_is_no_reference(tmp_path
     assert [one.ContourImageSequence[0].ReferencedFrameNumber for one in contours] == [1, 2, 3]
 
 
-def test_a_UID_that_only_looks_like_a_reference_is_not_rewritten(tmp_path: Path) -> None:
+def test_G24_a_UID_that_only_looks_like_a_reference_is_not_rewritten(tmp_path: Path) -> None:
     sources = series_of()
     uid = sources[0].SOPInstanceUID
     change = {
@@ -258,7 +258,7 @@ def test_a_UID_that_only_looks_like_a_reference_is_not_rewritten(tmp_path: Path)
     document = key_object(sources[1:2], **change)
     copy = made_of([*sources, document], tmp_path).copy(document)
     assert copy.ReferencedStudySequence[0].ReferencedSOPInstanceUID == uid
-    assert copy.ReferencedPerformedProcedureStepSequence[0].ReferencedSOPInstanceUID == uid, "G24"
+    assert copy.ReferencedPerformedProcedureStepSequence[0].ReferencedSOPInstanceUID == uid
 
 
 def test_G21_a_series_as_a_whole_becomes_every_series_of_its_members(tmp_path: Path) -> None:
