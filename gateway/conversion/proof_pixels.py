@@ -76,7 +76,7 @@ def _same_bytes(where: str, pieces: Callable[[int], Iterator[bytes]], source: He
                 held += piece
     if not own:
         expected = _expected(_Pixels.of(source.dataset), _Pixels.of(top))
-        if any(expected[word] is None for word in _words(bytes(held), _Pixels.of(top))):
+        if any(expected[word] == _NEVER for word in _words(bytes(held), _Pixels.of(top))):
             raise ConversionError(where, "has pixels that became padding", found=_Pixels.of(top).padding)
 
 
@@ -129,26 +129,30 @@ class _Pixels(NamedTuple):
         return -1 - value if self.signed else 2**self.stored - 1 - value
 
 
-@lru_cache(maxsize=64)
-def _values(pixels: _Pixels) -> list[int]:
+# What no pixel can be.
+_NEVER = 1 << 20
+
+
+@lru_cache(maxsize=8)
+def _values(pixels: _Pixels) -> array.array:
     """Return the stored value of every word that a pixel can be."""
-    return [pixels.value(word) for word in range(2**pixels.allocated)]
+    return array.array("i", map(pixels.value, range(2**pixels.allocated)))
 
 
-@lru_cache(maxsize=64)
-def _expected(source: _Pixels, target: _Pixels) -> list[int | None]:
-    """Return what every word of the source has to be in the object; None where it cannot be told from padding."""
+@lru_cache(maxsize=8)
+def _expected(source: _Pixels, target: _Pixels) -> array.array:
+    """Return what every word of the source has to be in the object; `_NEVER` where it cannot be told from padding."""
     padding = source.padding
     inverted = source.inverted != target.inverted
     if padding is not None and inverted:
         padding = source.opposite(padding)
-    found: list[int | None] = []
+    found = array.array("i")
     for value in _values(source):
         wanted = source.opposite(value) if inverted else value
         if padding is not None and wanted == padding:
-            found.append(target.padding)
+            found.append(_NEVER if target.padding is None else target.padding)
         else:
-            found.append(None if wanted == target.padding else wanted)
+            found.append(_NEVER if wanted == target.padding else wanted)
     return found
 
 
@@ -214,7 +218,7 @@ def check_same_values(
     one, other = _Pixels.of(image), _Pixels.of(top)
     if one.allocated not in (8, 16) or other.allocated not in (8, 16):
         raise ConversionError(where, "has pixels that cannot be compared", found=other.allocated)
-    # Pixels that only now are padding are expected to be None, which no value is.
+    # Pixels that only now are padding are expected to be what no value is.
     expected, values = _expected(one, other), _values(other)
     before, after = _words(was, one), _words(now, other, big_endian=big_endian)
     if len(before) != len(after) or [expected[word] for word in before] != [values[word] for word in after]:

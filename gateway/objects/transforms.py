@@ -30,7 +30,7 @@ from gateway.errors import ObjectError
 Step = tuple  # (name, *parameters)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _lanes(value: int, width: int, size: int) -> int:
     """Return the number that has `value` in each lane of `width` bits of `size` bytes."""
     lane = value.to_bytes(width // 8, "little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from gateway.conversion.pixels import PixelDescription, plan_pixels, restored
+from gateway.conversion.proof import prove
 from gateway.errors import ConversionError
+from gateway.objects.part10 import file_meta
 from gateway.objects.recipe import Recipe
+from gateway.objects.reencode import reencode
 from gateway.objects.transforms import transformed
 
 
@@ -513,16 +523,14 @@ def test_E5_E6_E7_E8_what_is_done_to_pixels_is_undone(
     assert values(one, restored(plan.target, one, made)) == was
 
 
-def _proved_wrong(made: Conversion, change: Any) -> None:
+def _proved_wrong(made: Conversion, change: Any, reason: str = r"other pixels|not that of its source") -> None:
     """The proof refuses a recipe whose pixel segments are changed."""
-    from gateway.conversion.proof import prove
-
     result = made.result.objects[0]
     recipe = Recipe.load(result.recipe.path)
     recipe.segments = (recipe.segments[0], *(change(segment) for segment in recipe.segments[1:]))
     where = {fact.name: fact.path for fact in made.facts}
     targets: dict = {}
-    with pytest.raises(ConversionError, match=r"other pixels|not that of its source"):
+    with pytest.raises(ConversionError, match=reason):
         prove(recipe, result.planned.frames, targets, where.__getitem__)
 
 
@@ -539,3 +547,25 @@ def test_E4_the_proof_refuses_pixels_that_were_not_made_alike(change: dict, tmp_
     _proved_wrong(made, lambda segment: ("f", *segment[1:4]))
     _proved_wrong(made, lambda segment: (*segment[:4], ()))
     _proved_wrong(made, lambda segment: (*segment[:4], (*segment[4], ("invert", 16, 1))))
+
+
+def test_E5_changed_pixels_are_the_same_for_a_peer_that_takes_implicit_vr(tmp_path: Path) -> None:
+    made = made_of(series_of(change=[bits(12), bits(16), bits(14)]), tmp_path)
+    recipe = made.result.objects[0].recipe
+    where = {fact.name: fact.path for fact in made.facts}
+    stream = reencode(recipe.source(where.__getitem__), ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    content = file_meta(recipe.sop_class, recipe.sop_instance, ImplicitVRLittleEndian) + b"".join(stream.chunks(1000))
+    assert dcmread(io.BytesIO(content)).PixelData == made.one.PixelData
+
+
+def test_E6_the_proof_refuses_real_pixels_that_became_padding(tmp_path: Path) -> None:
+    values = [(5, [5, 1]), (None, [2, 1]), (5, [5, 3])]
+    made = made_of(
+        series_of(change=[{"PixelPaddingValue": own, "PixelData": words(data)} for own, data in values]), tmp_path
+    )
+    fact = made.result.objects[0].planned.frames[1]
+    ds = dcmread(fact.path)
+    assert made.one.PixelPaddingValue == 5
+    ds.PixelData = words([2, 5])
+    ds.save_as(fact.path)
+    _proved_wrong(made, lambda segment: segment, r"became padding")
