@@ -569,3 +569,12 @@ def test_E6_the_proof_refuses_real_pixels_that_became_padding(tmp_path: Path) ->
     ds.PixelData = words([2, 5])
     ds.save_as(fact.path)
     _proved_wrong(made, lambda segment: segment, r"became padding")
+
+
+def test_E7_the_proof_refuses_a_rescale_that_does_not_fit(tmp_path: Path) -> None:
+    made = made_of(series_of(change={"PhotometricInterpretation": "MONOCHROME1"}), tmp_path)
+    path = made.result.objects[0].recipe.path
+    content = path.read_bytes()
+    assert content.count(b"64511 ") == 1
+    path.write_bytes(content.replace(b"64511 ", b"64512 "))
+    _proved_wrong(made, lambda segment: segment, r"do not fit the inverted pixels")
