@@ -8,16 +8,16 @@ import itertools
 import os
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import count, json_option, print_json
-from gateway.objects.elements import decoded, text
+from gateway.cli.common import json_option, print_json
+from gateway.cli.outcome import Report, print_report
+from gateway.objects.elements import text
 from gateway.objects.stream import FileSource
 from gateway.objects.uids import valid_uid
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.conversion.facts import Facts
     from gateway.conversion.planned import Planned
     from gateway.conversion.study import Converted, Made, StudyConversion
+    from gateway.conversion.updates import Update
     from gateway.objects.part10 import Header
     from gateway.objects.recipe import Recipe
 
@@ -35,75 +36,6 @@ FOLLOWED = "a copy with updated references takes its place"
 
 # What a plan says of every object; --explain says the rest as well.
 PLAN_TOPICS = ("why", "apart", "part", "order", "dimensions", "stacks")
-
-
-@dataclass
-class Outcome:
-    """What became of one source series, or of a file that is none.
-
-    Attributes
-    ----------
-    series : str
-        Series Instance UID of the sources.
-    description : str
-        Modality, Series Number and Series Description.
-    instances : int
-        Number of sources.
-    objects : list of dict
-        New objects: class, SOP Instance UID, frames, file.
-    companions : list of dict
-        New objects that are no multi-frame images: kind, class, SOP Instance UID, number of sources, file.
-    kept : dict of str to int
-        Number of instances passed on by reason.
-    """
-
-    series: str
-    description: str
-    instances: int = 0
-    objects: list[dict] = field(default_factory=list)
-    companions: list[dict] = field(default_factory=list)
-    kept: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-
-@dataclass
-class Report:
-    """Everything a run has to say.
-
-    Attributes
-    ----------
-    files : int
-        Number of files looked at: each is an instance of a series, not DICOM or failed.
-    """
-
-    files: int = 0
-    series: dict[str, Outcome] = field(default_factory=dict)
-    not_dicom: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    unresolved: dict[str, str] = field(default_factory=dict)
-    unsigned: list[str] = field(default_factory=list)
-    placed: set[Path] = field(default_factory=set)
-
-    def add(self, header: Header) -> Outcome:
-        """Count an instance in the row of its series."""
-        if header.series not in self.series:
-            ds = header.dataset
-            words = (text(ds, "Modality"), text(ds, "SeriesNumber"), decoded(ds, "SeriesDescription"))
-            self.series[header.series] = Outcome(header.series, " ".join(word for word in words if word))
-        outcome = self.series[header.series]
-        outcome.instances += 1
-        return outcome
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report for programs."""
-        rows = [vars(outcome) | {"kept": dict(outcome.kept)} for outcome in self.series.values()]
-        return {
-            "files": self.files,
-            "series": rows,
-            "not_dicom": self.not_dicom,
-            "failed": self.failed,
-            "unresolved": self.unresolved,
-            "unsigned": self.unsigned,
-        }
 
 
 @click.command("convert")
@@ -138,7 +70,7 @@ def command(
                 _to_enhanced(files, None if plan_only else output, Path(scratch), report, topics)
             else:
                 _to_classic(files, None if plan_only else output, Path(scratch), report)
-    print_json(report.as_json()) if as_json else _print(report, output)
+    print_json(report.as_json()) if as_json else print_report(report, output)
     if report.failed:
         raise click.exceptions.Exit(1)
 
@@ -290,16 +222,21 @@ def _write_recipe(target: Path, recipe: Recipe, by_name: dict[str, Path], report
 def _to_classic(facts: list[Facts], output: Path | None, scratch: Path, report: Report) -> None:
     """Turn the enhanced objects of one study back, or leave them out where their sources are at hand."""
     from gateway.conversion.classic import plan_classic
+    from gateway.conversion.classic_copies import follow_back
     from gateway.conversion.identity import Identity
     from gateway.standard.sop_classes import ENHANCED_CLASSES
 
     plan = plan_classic(facts, Identity())
+    copies = follow_back(facts, plan, Identity())
     images = itertools.groupby(plan.images, key=lambda image: image.sources[0])
     turned = {fact.name for fact, group in images if _turn_back(fact, list(group), output, scratch, report)}
+    copied = {copy.source.name for copy in copies if _follow_back(copy, output, scratch, report)}
     for fact in facts:
         outcome = report.series[fact.series]
         if fact.name in plan.held:
             outcome.kept[f"left out: {plan.held[fact.name]}"] += 1
+        elif fact.name in copied:
+            outcome.kept[f"left out: {FOLLOWED}"] += 1
         elif fact.name not in turned:
             unchanged = "stays enhanced" if fact.sop_class in ENHANCED_CLASSES else "classic already"
             outcome.kept[plan.kept.get(fact.name, unchanged)] += 1
@@ -329,6 +266,22 @@ def _turn_back(fact: Facts, images: list[ClassicImage], output: Path | None, scr
     row = {"sop_class": images[0].sop_class, "sop_instance": fact.sop_instance, "frames": len(images)}
     row["proof"] = "every frame and element recovered"
     report.series[fact.series].objects.append(row)
+    return True
+
+
+def _follow_back(copy: Update, output: Path | None, scratch: Path, report: Report) -> bool:
+    """Write what refers to classic images that were made now; False if it cannot be proved."""
+    from gateway.conversion.study import Made
+    from gateway.errors import GatewayError
+    from gateway.objects.recipe import seal
+
+    try:
+        recipe = copy.build(scratch / f"{copy.sop_instance}.recipe")
+        seal(recipe, copy.prove(recipe))
+    except GatewayError as error:
+        report.failed.append(str(error))
+        return False
+    _take_companion(Made(recipe, copy), output, report)
     return True
 
 
@@ -380,49 +333,3 @@ def _appear(partial: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(target) from None
         partial.rename(target)
-
-
-def _print(report: Report, output: Path | None) -> None:
-    """Print a row for every source series."""
-    for outcome in report.series.values():
-        click.echo(f"{outcome.description or outcome.series}: {count(outcome.instances, 'instance')}")
-        for made in outcome.objects:
-            name = sop_class_name(made["sop_class"])
-            click.echo(f"    -> {name}, {count(made['frames'], 'frame')}, {made['sop_instance']}")
-            for key, value in made.get("explain", {}).items():
-                click.echo(f"       {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
-        _print_companions(outcome)
-        for reason, number in outcome.kept.items():
-            click.echo(
-                f"    -> {number} unchanged: {reason}" if "left out" not in reason else f"    -> {number} {reason}"
-            )
-    for who, number in Counter(report.unresolved.values()).items():
-        click.echo(f"not found: {count(number, 'instance')} to which {who} refers")
-    for who in report.unsigned:
-        click.echo(f"digital signatures of {who} do not hold for what was made of it")
-    for name in report.not_dicom:
-        click.echo(f"not DICOM: {name}")
-    for name in report.failed:
-        click.echo(f"failed: {name}", err=True)
-    if output is not None and not report.failed:
-        click.echo(f"The complete view is in {output}.")
-
-
-def _print_companions(outcome: Outcome) -> None:
-    """Print what was derived beside the images; rewritten copies, which may be many, by class."""
-    copies: dict[str, int] = defaultdict(int)
-    for made in outcome.companions:
-        name = sop_class_name(made["sop_class"])
-        if made["replaces"]:
-            copies[name] += 1
-        else:
-            click.echo(f"    -> {name} for {count(made['sources'], 'instance')}, {made['sop_instance']}")
-    for name, number in copies.items():
-        click.echo(f"    -> {name}, {count(number, 'copy', 'copies')} with updated references")
-
-
-def sop_class_name(uid: str) -> str:
-    """Return the standard's name of a SOP class without the word Storage."""
-    from pydicom.uid import UID
-
-    return UID(uid).name.removesuffix(" Storage") if uid[:1].isdigit() else uid

@@ -9,22 +9,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from gateway.conversion.classic_names import Whole, complete, fill
 from gateway.conversion.classic_pixels import pixel_plan
 from gateway.conversion.classic_proof import prove_image
 from gateway.conversion.facts import ALREADY_ENHANCED, Facts
+from gateway.conversion.held import Guise
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.multiframe import MultiFrame
 from gateway.conversion.planned import Companion
+from gateway.conversion.proof_references import Reading
 from gateway.conversion.references import (
-    IMAGE_REFERENCES,
     REFERENCED_CLASS,
-    REFERENCED_FRAME,
     REFERENCED_INSTANCE,
+    InSeries,
+    PerFrame,
+    Target,
     referenced,
 )
+from gateway.conversion.rewriting import Rewriter
 from gateway.conversion.top_level import FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import appended_equipment, flatten, unfold
 from gateway.errors import ConversionError, GatewayError
@@ -85,8 +90,15 @@ class Enhanced:
         self.pixels = pixel_plan(self.frames)
         self.first = 1
         self.origins: Origins = {}
+        self.became: dict[str, Target | PerFrame | InSeries] = {}
+        self.digests: Mapping[str, str] = {}
         self.restored = all(_source_of(frame) is not None for frame in self.frames.frames())
         self._positions, self._times = (1, 1) if self.restored else self._extent()
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How its references are compared with those of its images."""
+        return Reading(self.became, merged=False)
 
     def _extent(self) -> tuple[int, int]:
         """Return how many positions and temporal positions the frames have."""
@@ -138,7 +150,9 @@ class Enhanced:
         instance, series = text(ds, "SOPInstanceUID"), text(ds, "SeriesInstanceUID")
         if not self.restored or not valid_uid(instance):
             content = (self.fact.sop_instance, self.fact.digest, str(number), text(ds, "InstanceNumber"))
-            targets = sorted({f"{uid} {self.origins.get((uid, 1))}" for uid, _ in referenced(ds)})
+            targets = sorted(
+                {f"{uid} {self.origins.get((uid, 1))} {self.digests.get(uid)}" for uid, _ in referenced(ds)}
+            )
             instance = derived_uid("object", *parts, *content, *targets)
         if not self.restored or not valid_uid(series):
             series = derived_uid("series", *parts, self.fact.series)
@@ -160,10 +174,8 @@ class Enhanced:
             appended_equipment(self.frames.top, ds, self.identity.equipment("classic")),
             sequence("ConversionSourceAttributesSequence", source),
         )
-        for tag in IMAGE_REFERENCES:
-            if tag in ds:
-                ds[tag] = ds[tag]._replace(value=tuple(_turned_back(item, self.origins) for item in items(ds, tag)))
-        return dict(sorted(ds.items()))
+        # One by one, as they were rewritten when the object was made.
+        return dict(sorted(Rewriter(self.became, merge=False).dataset(ds).items()))
 
 
 def _source_of(frame: DataSet) -> tuple[str, str] | None:
@@ -173,16 +185,6 @@ def _source_of(frame: DataSet) -> tuple[str, str] | None:
         return None
     sop_class, instance = text(found[0], REFERENCED_CLASS), text(found[0], REFERENCED_INSTANCE)
     return (sop_class, instance) if sop_class in CLASSIC_MODALITIES and instance else None
-
-
-def _turned_back(item: DataSet, origins: Origins) -> DataSet:
-    source = origins.get((text(item, REFERENCED_INSTANCE), integer(item, REFERENCED_FRAME) or 0))
-    if source is None:
-        return item
-    changed = {tag: element for tag, element in item.items() if tag != REFERENCED_FRAME}
-    changed[REFERENCED_CLASS] = make("ReferencedSOPClassUID", source[0])
-    changed[REFERENCED_INSTANCE] = make("ReferencedSOPInstanceUID", source[1])
-    return dict(sorted(changed.items()))
 
 
 @dataclass
@@ -229,7 +231,7 @@ class ClassicImage(Companion):
     def prove(self, recipe: Recipe) -> str:
         """Check that everything the object says of the frame is in the image; return the digest of the stream."""
         enhanced = self.enhanced
-        return prove_image(recipe, enhanced.frames, self.number, restored=enhanced.restored, origins=enhanced.origins)
+        return prove_image(recipe, enhanced.frames, self.number, restored=enhanced.restored, reading=enhanced.reading)
 
 
 @dataclass
@@ -246,12 +248,16 @@ class ClassicPlan:
         Reason by name of every enhanced object whose classic images are all held.
     origins : dict
         What each frame becomes; frames whose images are held included.
+    became : dict
+        The reference map of the classic view: of enhanced objects, and of copies once
+        `gateway.conversion.classic_copies.follow_back` has planned them.
     """
 
     images: list[ClassicImage] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     origins: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    became: dict[str, Target | PerFrame | InSeries] = field(default_factory=dict)
 
 
 def plan_classic(
@@ -299,7 +305,10 @@ def plan_classic(
     _number(objects, last_numbers or {})
     for enhanced in objects:
         enhanced.origins = plan.origins
+        enhanced.became = plan.became
+        enhanced.digests = {fact.sop_instance: fact.digest for fact in facts}
     _images(objects, plan, lambda uid: uid in here or held(uid))
+    plan.became.update((guise.target.sop_instance, PerFrame(guise.sources)) for guise in turned(facts, plan))
     return plan
 
 
@@ -349,3 +358,20 @@ def _images(objects: Sequence[Enhanced], plan: ClassicPlan, held: Callable[[str]
         classic = CONVERSIONS[enhanced.modality].classic
         fact = enhanced.fact
         plan.images.append(ClassicImage(enhanced, number, classic, instance, fact.study, series, [fact]))
+
+
+def turned(facts: Iterable[Facts], plan: ClassicPlan) -> Iterable[Guise]:
+    """Yield enhanced objects with the classic images of their frames."""
+    series = {fact.sop_instance: fact.series for fact in facts}
+    series.update((image.sop_instance, image.series) for image in plan.images)
+    frames: dict[str, dict[int, tuple[str, str]]] = {}
+    for (uid, number), image in plan.origins.items():
+        frames.setdefault(uid, {})[number] = image
+    for fact in facts:
+        found = frames.get(fact.sop_instance)
+        if found and fact.name not in plan.kept and set(found) == set(range(1, len(found) + 1)):
+            sources = [
+                Target(sop_class, uid, series.get(uid, ""), fact.study) for _, (sop_class, uid) in sorted(found.items())
+            ]
+            target = Target(fact.sop_class, fact.sop_instance, fact.series, fact.study, 0, len(sources))
+            yield Guise(target, frozenset(), tuple(sources), copy=False)

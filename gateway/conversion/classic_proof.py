@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from pydicom.datadict import keyword_for_tag
 
@@ -18,7 +18,7 @@ from gateway.conversion.groups import STAND_INS, WINDOW
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.multiframe import MultiFrame
 from gateway.conversion.proof_pixels import check_same_values, native_length, same_pixel_encoding
-from gateway.conversion.references import REFERENCED_CLASS, REFERENCED_FRAME, REFERENCED_INSTANCE
+from gateway.conversion.proof_references import Reading
 from gateway.conversion.top_level import ENHANCED_ONLY, FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import CARRIERS, MULTI_FRAME_ONLY, SUMMARIES
 from gateway.errors import ConversionError
@@ -29,8 +29,6 @@ from gateway.objects.recipe import Recipe, frame_bytes
 from gateway.objects.stream import CHUNK, read_range
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
-
-Origins = Mapping[tuple[str, int], tuple[str, str]]
 
 _SOURCE = tag_of("ConversionSourceAttributesSequence")
 _WINDOW = frozenset(map(tag_of, WINDOW))
@@ -60,7 +58,7 @@ _ADDED = ENHANCED_ONLY | frozenset(
 )  # fmt: skip
 
 
-def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bool, origins: Origins) -> str:
+def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bool, reading: Reading) -> str:
     """Check that a classic image has everything of its frame.
 
     Parameters
@@ -73,8 +71,8 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
         Number of the frame.
     restored : bool
         Whether the object was made of classic images.
-    origins : mapping
-        What frames have become.
+    reading : Reading
+        How references are compared with what they have become.
 
     Returns
     -------
@@ -101,7 +99,7 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
     if text(image, "SOPInstanceUID") != recipe.sop_instance or text(image, "SOPClassUID") != recipe.sop_class:
         raise ConversionError(where, "has another identity than its recipe")
     levels = _levels(frames, number)
-    _check_elements(where, levels, dict(keyed(image)), origins, restored=restored)
+    _check_elements(where, levels, dict(keyed(image)), reading, restored=restored)
     return stream.digest.hexdigest()
 
 
@@ -187,7 +185,7 @@ def _check_elements(
     where: str,
     levels: list[tuple[str, dict[Key, Element]]],
     image: dict[Key, Element],
-    origins: Origins,
+    reading: Reading,
     *,
     restored: bool,
 ) -> None:
@@ -206,10 +204,10 @@ def _check_elements(
             stands = _OTHER_NAMES.get(key, key) if isinstance(key, int) and level != "top" else key
             if restored and (stands in claimed or _may_go(level, key, element, image, own)):
                 continue
-            if _is_there(element, image.get(stands), origins, added):
+            if _is_there(element, image.get(stands), reading, added):
                 claimed.add(stands)
             elif not (stands in claimed and stands in SUMMARIES and _is_mixed(element, image[stands])) and not any(
-                _is_there(element, kept.get(stands), origins, added) for kept in carried
+                _is_there(element, kept.get(stands), reading, added) for kept in carried
             ):
                 how = "was replaced and not kept" if stands in claimed else "is not in it"
                 raise ConversionError(where, f"{tag_text(element.tag)} of the {level} {how}")
@@ -250,7 +248,7 @@ def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element], o
     return any(not is_empty(image.get(tag_of(name.keyword))) for name in names)
 
 
-def _is_there(element: Element, found: Element | None, origins: Origins, added: frozenset[int]) -> bool:
+def _is_there(element: Element, found: Element | None, reading: Reading, added: frozenset[int]) -> bool:
     """Tell whether a value stands in the image: as it is, as a number in text, in a classic term, or as a reference."""
     if found is None:
         return False
@@ -258,7 +256,7 @@ def _is_there(element: Element, found: Element | None, origins: Origins, added: 
     if same(value, found) or value.value == found.value:
         return True
     if isinstance(element.value, tuple) and isinstance(found.value, tuple):
-        return _same_references(element.value, found.value, origins, added)
+        return _same_references(value, found, reading, added)
     one, other = {element.tag: element}, {found.tag: found}
     if element.vr == "US" and found.vr == "IS":
         return integer(one, element.tag) == integer(other, found.tag)
@@ -271,20 +269,16 @@ def replace_tag(element: Element, other: Element) -> Element:
     return element if element.tag == other.tag else element._replace(tag=other.tag)
 
 
-def _same_references(
-    ones: tuple[DataSet, ...], others: tuple[DataSet, ...], origins: Origins, added: frozenset[int]
-) -> bool:
-    """Compare sequences whose items may refer to what frames have become, and may have lost what was added."""
-    if len(ones) != len(others):
+def _same_references(element: Element, found: Element, reading: Reading, added: frozenset[int]) -> bool:
+    """Compare sequences that may refer to what frames have become, and may have lost what was added to them."""
+    if reading.expected(element) == reading.found(found):
+        return True
+    ones, others = element.value, found.value
+    if not added or not isinstance(ones, tuple) or not isinstance(others, tuple) or len(ones) != len(others):
         return False
-    for one, other in zip(ones, others, strict=True):
-        target = origins.get((text(one, REFERENCED_INSTANCE), integer(one, REFERENCED_FRAME) or 0))
-        rewritten = {REFERENCED_CLASS, REFERENCED_INSTANCE, REFERENCED_FRAME} if target else set()
-        if target and (text(other, REFERENCED_CLASS), text(other, REFERENCED_INSTANCE)) != target:
-            return False
-        for tag, element in one.items():
-            if tag in rewritten or is_empty(element) or (tag in added and tag not in other):
-                continue
-            if tag not in other or not same(element, other[tag]):
-                return False
-    return True
+    stripped = tuple(
+        {tag: part for tag, part in one.items() if not is_empty(part) and (tag not in added or tag in other)}
+        for one, other in zip(ones, others, strict=True)
+    )
+    kept = tuple({tag: part for tag, part in other.items() if not is_empty(part)} for other in others)
+    return reading.expected(element._replace(value=stripped)) == reading.found(found._replace(value=kept))

@@ -76,6 +76,8 @@ class Facts:
         SOP Instance UIDs that it refers to.
     other_references : tuple of str
         Series that it refers to as a whole, and UIDs in content items, of which nobody knows what they are of.
+    copy_of : str
+        SOP Instance UID of what it is a rewritten copy of, by its Conversion Source.
     fixed : str
         Why its references cannot be rewritten, if it stays as it is; empty if they can.
     signed : bool
@@ -106,6 +108,7 @@ class Facts:
     references: tuple[str, ...]
     other_references: tuple[str, ...]
     conversion_sources: tuple[str, ...]
+    copy_of: str
     fixed: str
     signed: bool
 
@@ -178,6 +181,7 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         references=_shared(tuple(uid for uid, instance in found if instance)),
         other_references=_shared(tuple(uid for uid, instance in found if not instance)),
         conversion_sources=_conversion_sources(ds),
+        copy_of=_copy_of(header),
         fixed=not_rewritable(header) if found else "",
         signed=bool(items(ds, "DigitalSignaturesSequence")),
     )
@@ -208,6 +212,14 @@ def _conversion_sources(ds: DataSet) -> tuple[str, ...]:
         for item in items(frame, "ConversionSourceAttributesSequence"):
             found.append(text(item, "ReferencedSOPInstanceUID"))
     return tuple(found)
+
+
+def _copy_of(header: Header) -> str:
+    """Return what an object is a copy of: what it was made of is one object of its own class."""
+    sources = items(header.dataset, "ConversionSourceAttributesSequence")
+    if len(sources) != 1 or text(sources[0], "ReferencedSOPClassUID") != header.sop_class:
+        return ""
+    return text(sources[0], "ReferencedSOPInstanceUID")
 
 
 def not_rewritable(header: Header) -> str:
