@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,11 @@ PIXELMED = ("pixelmed", "commons-codec", "commons-compress", "vecmath", "slf4j-a
 
 def _gateway(source: Path, target: Path) -> list[str]:
     return [*GATEWAY, "convert", str(source), "-o", str(target)]
+
+
+def _copy(source: Path, target: Path) -> list[str]:
+    """Read and durably write the same bytes: what no converter can undercut."""
+    return ["sh", "-c", 'cat "$1"/* > "$2" && sync -d "$2"', "sh", str(source), str(target)]
 
 
 def _start_only(source: Path, target: Path) -> list[str]:
@@ -69,8 +75,10 @@ def measure(work: Path, runs: int, slices: int) -> list[Table]:
 
 
 def growth(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
-    """Measure the gateway alone with more and more slices, and the start of its process."""
-    table = Table("Conversion by the gateway, more and more slices", MEASURES)
+    """Measure the gateway with more and more slices beside a plain copy of them, and the start of its process."""
+    table = Table(
+        "Conversion by the gateway, more and more slices, each in turn with a copy of the same bytes", MEASURES
+    )
     for count in counts:
         material = make(work / f"slices-{count}", count)
         for number in range(runs):
@@ -78,6 +86,10 @@ def growth(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
             cost = run(_gateway(material, target), cwd=PROJECT)
             _check(target, count)
             table.add(f"{count} slices", cost.seconds, cost.processor, cost.peak_mb)
+            shutil.rmtree(target)
+            cost = run(_copy(material, target), cwd=PROJECT)
+            table.add(f"{count} slices, cat and sync", cost.seconds, cost.processor, cost.peak_mb)
+            target.unlink()
     for _ in range(runs):
         cost = run(_start_only(work, work), cwd=PROJECT)
         table.add("start of the process alone", cost.seconds, cost.processor, cost.peak_mb)
