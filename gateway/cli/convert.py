@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
-import os
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +15,10 @@ import click
 
 from gateway.cli.common import json_option, print_json
 from gateway.cli.outcome import Report, print_report
+from gateway.cli.writing import Writer
+from gateway.conversion.headers import Headers
 from gateway.objects.elements import text
 from gateway.objects.stream import FileSource
-from gateway.objects.uids import valid_uid
 
 if TYPE_CHECKING:
     from gateway.conversion.classic import ClassicImage
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.objects.part10 import Header
     from gateway.objects.recipe import Recipe
 
+# Files whose digests may lag behind the reading of headers.
+DIGESTED_AHEAD = 2
 
 # Why an instance is not in a view though nothing became of it but a rewritten copy.
 FOLLOWED = "a copy with updated references takes its place"
@@ -63,13 +64,20 @@ def command(
         raise click.UsageError("-o DIR says where to write; --plan writes nothing")
     report = Report()
     topics = None if explain else PLAN_TOPICS if plan_only else ()
-    patients = _read(sources, report, quiet=as_json)
-    with tempfile.TemporaryDirectory(prefix=".gateway-", dir=_workplace(output)) as scratch:
-        for files in patients.values():
-            if target == "enhanced":
-                _to_enhanced(files, None if plan_only else output, Path(scratch), report, topics)
-            else:
-                _to_classic(files, None if plan_only else output, Path(scratch), report)
+    headers = Headers()
+    patients = _read(sources, report, headers, quiet=as_json)
+    with tempfile.TemporaryDirectory(prefix=".gateway-", dir=_workplace(output)) as folder:
+        scratch = Path(folder)
+        writer = None if output is None or plan_only else Writer(output, scratch, report)
+        try:
+            for files in patients.values():
+                if target == "enhanced":
+                    _to_enhanced(files, headers, writer, scratch, report, topics)
+                else:
+                    _to_classic(files, writer, scratch, report)
+        finally:
+            if writer is not None:
+                writer.close()
     print_json(report.as_json()) if as_json else print_report(report, output)
     if report.failed:
         raise click.exceptions.Exit(1)
@@ -89,16 +97,35 @@ def _files(sources: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[tuple[str, ...], list[Facts]]:
+def _read(
+    sources: Iterable[Path], report: Report, headers: Headers, *, quiet: bool
+) -> dict[tuple[str, ...], list[Facts]]:
     """Return the facts of the DICOM files by patient; identical copies count once."""
     from gateway.conversion.facts import gather
-    from gateway.errors import ObjectError
-    from gateway.objects.part10 import read_header
-    from gateway.objects.recipe import digest_of
 
     patients: dict[tuple[str, ...], list[Facts]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
     with _progress(_files(sources), "reading", quiet) as files:
+        for header, digest in _digested(files, report):
+            outcome = report.add(header)
+            if (header.sop_instance, digest) in seen:
+                outcome.kept["a copy of another file"] += 1
+                continue
+            seen.add((header.sop_instance, digest))
+            fact = gather(str(header.path), header.path, digest, header)
+            headers.keep(fact, header)
+            patients[_scope(header)].append(fact)
+    return patients
+
+
+def _digested(files: Iterable[Path], report: Report) -> Iterator[tuple[Header, str]]:
+    """Yield header and digest of every usable file; files are digested while the headers of the next are read."""
+    from gateway.errors import ObjectError
+    from gateway.objects.part10 import read_header
+    from gateway.objects.recipe import digest_of
+
+    ahead: deque[tuple[Header, Future[str]]] = deque()
+    with ThreadPoolExecutor(1, "digest") as worker:
         for path in files:
             report.files += 1
             try:
@@ -108,14 +135,12 @@ def _read(sources: Iterable[Path], report: Report, *, quiet: bool) -> dict[tuple
             except (ObjectError, OSError) as error:
                 (report.failed if _looks_dicom(path) else report.not_dicom).append(str(error))
                 continue
-            outcome = report.add(header)
-            digest = digest_of(FileSource(path, header.dataset_offset))
-            if (header.sop_instance, digest) in seen:
-                outcome.kept["a copy of another file"] += 1
-                continue
-            seen.add((header.sop_instance, digest))
-            patients[_scope(header)].append(gather(str(path), path, digest, header))
-    return patients
+            ahead.append((header, worker.submit(digest_of, FileSource(path, header.dataset_offset))))
+            if len(ahead) > DIGESTED_AHEAD:
+                header, digest = ahead.popleft()
+                yield header, digest.result()
+        for header, digest in ahead:
+            yield header, digest.result()
 
 
 def _scope(header: Header) -> tuple[str, ...]:
@@ -138,19 +163,30 @@ def _progress(items: list[Path], label: str, quiet: bool) -> Any:
 
 
 def _to_enhanced(
-    facts: list[Facts], output: Path | None, scratch: Path, report: Report, topics: tuple[str, ...] | None
+    facts: list[Facts],
+    headers: Headers,
+    writer: Writer | None,
+    scratch: Path,
+    report: Report,
+    topics: tuple[str, ...] | None,
 ) -> None:
     """Convert what there is of one patient and write the enhanced view; `topics` are those to explain, None for all."""
     from gateway.conversion.identity import Identity
     from gateway.conversion.study import convert_facts
 
-    result = convert_facts(facts, lambda uid: scratch / f"{uid}.recipe", identity=Identity())
+    def written_early(recipe: Recipe, frames: list[Facts]) -> None:
+        if writer is not None:
+            writer.begin(recipe, _paths(frames))
+
+    result = convert_facts(
+        facts, lambda uid: scratch / f"{uid}.recipe", identity=Identity(), headers=headers, begun=written_early
+    )
     for converted in result.objects:
-        _take_object(converted, output, report)
+        _take_object(converted, writer, report)
         if topics != ():
             _explain(converted.planned, result, report, topics)
     for made in result.companions:
-        _take_companion(made, output, report)
+        _take_companion(made, writer, report)
     for fact in facts:
         reason = result.kept.get(fact.name)
         if reason is None:
@@ -160,27 +196,31 @@ def _to_enhanced(
             outcome.kept[f"left out: {reason if fact.name in (*result.twins, *result.spare) else FOLLOWED}"] += 1
             continue
         outcome.kept[reason] += 1
-        if output is not None:
-            _copy(fact, output, report)
+        if writer is not None:
+            _copy(fact, writer)
     report.unresolved |= result.unresolved
     report.unsigned += result.unsigned
 
 
-def _take_object(converted: Converted, output: Path | None, report: Report) -> None:
+def _take_object(converted: Converted, writer: Writer | None, report: Report) -> None:
     """Write one new object and enter it in the report."""
     planned, recipe = converted.planned, converted.recipe
-    study, place = planned.frames[0].study, output or Path()
-    target = _place(place, study, planned.series, planned.sop_instance, recipe.digest, report)
+    target = None
+    if writer is not None:
+        target = writer.finish(recipe, _paths(planned.frames), planned.frames[0].study, planned.series)
     row = {
         "sop_class": planned.sop_class,
         "sop_instance": planned.sop_instance,
         "frames": len(planned.frames),
         "proof": "every frame and element recovered",
-        "file": str(target) if output else None,
+        "file": str(target) if target else None,
     }
     report.series[planned.source_series].objects.append(row)
-    if output is not None:
-        _write_recipe(target, recipe, {fact.name: fact.path for fact in planned.frames}, report)
+
+
+def _paths(facts: Iterable[Facts]) -> Callable[[str], Path]:
+    """Return where the named sources are."""
+    return {fact.name: fact.path for fact in facts}.__getitem__
 
 
 def _explain(planned: Planned, result: StudyConversion, report: Report, topics: tuple[str, ...] | None) -> None:
@@ -194,32 +234,22 @@ def _explain(planned: Planned, result: StudyConversion, report: Report, topics: 
     row["explain"] = {topic: text for topic, text in found.items() if topics is None or topic in topics}
 
 
-def _take_companion(made: Made, output: Path | None, report: Report) -> None:
+def _take_companion(made: Made, writer: Writer | None, report: Report) -> None:
     """Write an object that was derived beside the images and enter it in the report."""
     companion, recipe = made.companion, made.recipe
-    target = _place(output or Path(), companion.study, companion.series, companion.sop_instance, recipe.digest, report)
+    target = writer and writer.finish(recipe, _paths(companion.sources), companion.study, companion.series)
     row = {
         "kind": companion.kind,
         "replaces": companion.replaces,
         "sop_class": companion.sop_class,
         "sop_instance": companion.sop_instance,
         "sources": len(companion.sources),
-        "file": str(target) if output else None,
+        "file": str(target) if target else None,
     }
     report.series[companion.sources[0].series].companions.append(row)
-    if output is not None:
-        by_name = {fact.name: fact.path for fact in companion.sources}
-        _write_recipe(target, recipe, by_name, report)
 
 
-def _write_recipe(target: Path, recipe: Recipe, by_name: dict[str, Path], report: Report) -> None:
-    from gateway.objects.part10 import file_meta
-
-    head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
-    _write(target, itertools.chain([head], recipe.source(by_name.__getitem__).chunks()), report)
-
-
-def _to_classic(facts: list[Facts], output: Path | None, scratch: Path, report: Report) -> None:
+def _to_classic(facts: list[Facts], writer: Writer | None, scratch: Path, report: Report) -> None:
     """Turn the enhanced objects of one study back, or leave them out where their sources are at hand."""
     from gateway.conversion.classic import plan_classic
     from gateway.conversion.classic_copies import follow_back
@@ -229,8 +259,8 @@ def _to_classic(facts: list[Facts], output: Path | None, scratch: Path, report: 
     plan = plan_classic(facts, Identity())
     copies = follow_back(facts, plan, Identity())
     images = itertools.groupby(plan.images, key=lambda image: image.sources[0])
-    turned = {fact.name for fact, group in images if _turn_back(fact, list(group), output, scratch, report)}
-    copied = {copy.source.name for copy in copies if _follow_back(copy, output, scratch, report)}
+    turned = {fact.name for fact, group in images if _turn_back(fact, list(group), writer, scratch, report)}
+    copied = {copy.source.name for copy in copies if _follow_back(copy, writer, scratch, report)}
     for fact in facts:
         outcome = report.series[fact.series]
         if fact.name in plan.held:
@@ -240,14 +270,13 @@ def _to_classic(facts: list[Facts], output: Path | None, scratch: Path, report: 
         elif fact.name not in turned:
             unchanged = "stays enhanced" if fact.sop_class in ENHANCED_CLASSES else "classic already"
             outcome.kept[plan.kept.get(fact.name, unchanged)] += 1
-            if output is not None:
-                _copy(fact, output, report)
+            if writer is not None:
+                _copy(fact, writer)
 
 
-def _turn_back(fact: Facts, images: list[ClassicImage], output: Path | None, scratch: Path, report: Report) -> bool:
+def _turn_back(fact: Facts, images: list[ClassicImage], writer: Writer | None, scratch: Path, report: Report) -> bool:
     """Write the classic images of one enhanced object, all of them or, if one cannot be proved, none."""
     from gateway.errors import GatewayError
-    from gateway.objects.part10 import file_meta
     from gateway.objects.recipe import seal
 
     recipes = []
@@ -258,10 +287,9 @@ def _turn_back(fact: Facts, images: list[ClassicImage], output: Path | None, scr
     except GatewayError as error:
         report.failed.append(str(error))
         return False
-    for image, recipe in zip(images, recipes, strict=True) if output is not None else ():
-        target = _place(output or Path(), fact.study, image.series, image.sop_instance, recipe.digest, report)
-        head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
-        _write(target, itertools.chain([head], recipe.source(lambda name: fact.path).chunks()), report)
+    for image, recipe in zip(images, recipes, strict=True):
+        if writer is not None:
+            writer.finish(recipe, lambda name: fact.path, fact.study, image.series)
         recipe.path.unlink()
     row = {"sop_class": images[0].sop_class, "sop_instance": fact.sop_instance, "frames": len(images)}
     row["proof"] = "every frame and element recovered"
@@ -269,7 +297,7 @@ def _turn_back(fact: Facts, images: list[ClassicImage], output: Path | None, scr
     return True
 
 
-def _follow_back(copy: Update, output: Path | None, scratch: Path, report: Report) -> bool:
+def _follow_back(copy: Update, writer: Writer | None, scratch: Path, report: Report) -> bool:
     """Write what refers to classic images that were made now; False if it cannot be proved."""
     from gateway.conversion.study import Made
     from gateway.errors import GatewayError
@@ -281,55 +309,10 @@ def _follow_back(copy: Update, output: Path | None, scratch: Path, report: Repor
     except GatewayError as error:
         report.failed.append(str(error))
         return False
-    _take_companion(Made(recipe, copy), output, report)
+    _take_companion(Made(recipe, copy), writer, report)
     return True
 
 
-def _copy(fact: Facts, output: Path, report: Report) -> None:
+def _copy(fact: Facts, writer: Writer) -> None:
     """Pass a file on as it is."""
-    target = _place(output, fact.study, fact.series, fact.sop_instance, fact.digest, report)
-    _write(target, FileSource(fact.path).chunks(), report)
-
-
-def _place(output: Path, study: str, series: str, instance: str, digest: str, report: Report) -> Path:
-    """Return the path for an instance: UIDs as folders, where they are UIDs, and a digest where one has that name."""
-    names = [
-        uid if valid_uid(uid) else hashlib.sha256(uid.encode()).hexdigest()[:16] for uid in (study, series, instance)
-    ]
-    target = output.joinpath(*names).with_name(f"{names[-1]}.dcm")
-    if target in report.placed:
-        target = target.with_name(f"{names[-1]}-{digest[:8]}.dcm")
-    report.placed.add(target)
-    return target
-
-
-def _write(target: Path, chunks: Iterable[bytes], report: Report) -> None:
-    """Write a file that appears complete or not at all, and never in place of another."""
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        _appear(partial, target)
-    except FileExistsError:
-        report.failed.append(f"{target}: exists already; nothing is overwritten")
-    except OSError as error:
-        report.failed.append(f"{target}: cannot be written: {error.strerror or error}")
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _appear(partial: Path, target: Path) -> None:
-    """Give a complete file its name unless another has it; sticks and network shares may know no links."""
-    try:
-        os.link(partial, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        if target.exists():
-            raise FileExistsError(target) from None
-        partial.rename(target)
+    writer.write(FileSource(fact.path).chunks(), fact.study, fact.series, fact.sop_instance, fact.digest)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 
 import click
 
 from gateway.errors import GatewayError
+from gateway.service.lean import without_decoders
 
 # One module of this package for each; its `command` is the command. `gateway --help` reads this table and imports none
 # of them: a test watches over it.
@@ -31,7 +33,9 @@ class Commands(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"gateway.cli.{cmd_name}").command
+        # Only the demonstration decodes pixels; what that needs takes longer to import than everything else.
+        with contextlib.nullcontext() if cmd_name == "demo" else without_decoders():
+            command: click.Command = importlib.import_module(f"gateway.cli.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -60,7 +60,6 @@ class Report:
     failed: list[str] = field(default_factory=list)
     unresolved: dict[str, str] = field(default_factory=dict)
     unsigned: list[str] = field(default_factory=list)
-    placed: set[Path] = field(default_factory=set)
 
     def add(self, header: Header) -> Outcome:
         """Count an instance in the row of its series."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.conversion.build import build
 from gateway.conversion.evidence import Resolve
 from gateway.conversion.facts import Facts, gather
+from gateway.conversion.headers import Headers
 from gateway.conversion.held import NOTHING, Dependant, Held
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.plan import make_plan
@@ -209,6 +210,8 @@ def convert_facts(
     frozen: Sequence[Frozen] = (),
     resolve: Resolve = lambda uid: None,
     held: Held = NOTHING,
+    headers: Headers | None = None,
+    begun: Callable[[Recipe, list[Facts]], None] = lambda recipe, frames: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> StudyConversion:
     """Convert instances of one study, or of one patient.
@@ -230,6 +233,10 @@ def convert_facts(
         Study and series of instances that are held but not among `facts`.
     held : Held
         What is known beyond `facts`.
+    headers : Headers, optional
+        Headers of `facts` that were read already.
+    begun : callable
+        Told the recipe and the sources of every image before it is proved.
     progress : callable
         Told how many frames were done since the last call.
 
@@ -244,13 +251,21 @@ def convert_facts(
     def place_of(uid: str) -> tuple[str, str] | None:
         return places.get(uid) or resolve(uid)
 
+    read = headers or Headers()
     failed: dict[str, str] = {}
     stuck: dict[str, str] = {}
     while True:
         usable = [_refused(fact, failed, stuck) for fact in facts]
         settled = [Dependant(_refused(one.facts, {}, stuck), one.views) for one in held.dependants]
         try:
-            plan = make_plan(usable, identity, frozen=frozen, held=replace(held, dependants=settled), resolve=place_of)
+            plan = make_plan(
+                usable,
+                identity,
+                frozen=frozen,
+                held=replace(held, dependants=settled),
+                resolve=place_of,
+                read=read,
+            )
         except Unplannable as error:
             failed[error.subject] = f"it cannot be converted: {error.problem}"
             continue
@@ -258,7 +273,7 @@ def convert_facts(
         for planned in plan.objects:
             fault("convert.object")
             try:
-                converted = _convert(planned, plan, recipe_path, identity, place_of)
+                converted = _convert(planned, plan, recipe_path, identity, place_of, read, begun)
             except Exception as error:  # whatever is wrong with one group, the study goes on
                 _raise_if_short(error, planned.sop_instance)
                 warning("convert.failed", series=planned.source_series, frames=len(planned.frames), reason=error)
@@ -338,7 +353,13 @@ def _refused(fact: Facts, failed: Mapping[str, str], stuck: Mapping[str, str]) -
 
 
 def _convert(
-    planned: Planned, plan: Plan, recipe_path: Callable[[str], Path], identity: Identity, resolve: Resolve
+    planned: Planned,
+    plan: Plan,
+    recipe_path: Callable[[str], Path],
+    identity: Identity,
+    resolve: Resolve,
+    read: Callable[[Facts], Header],
+    begun: Callable[[Recipe, list[Facts]], None],
 ) -> Converted:
     by_name = {fact.name: fact for fact in planned.frames}
     recipe = build(
@@ -347,15 +368,12 @@ def _convert(
         identity=identity,
         became=plan.became,
         resolve=resolve,
-        read=_read,
+        read=read,
     )
     try:
+        begun(recipe, planned.frames)
         seal(recipe, prove(recipe, planned.frames, plan.became, lambda name: by_name[name].path))
     except BaseException:
         recipe.path.unlink(missing_ok=True)
         raise
     return Converted(recipe, planned)
-
-
-def _read(fact: Facts) -> Header:
-    return read_header(fact.path)
