@@ -6,16 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
-from requirements import lines, numbers_of, page, shown
+from requirements import PAGE, lines, numbers_of, page, shown
 
 # The chapters that conversion answers for; the others are listed and come with their services.
 ANSWERED = re.compile(r"[GEKO][0-9]")
 
 
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tests.requirements"
+
+
 def test_no_line_of_the_conversion_is_without_a_test() -> None:
     tests = shown()
     assert [line.number for line in lines() if ANSWERED.match(line.number) and not tests.get(line.number)] == []
-    assert all(f"\n| {line.number} |" in page() for line in lines())
 
 
 def test_every_number_in_the_name_of_a_test_exists() -> None:

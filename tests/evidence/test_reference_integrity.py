@@ -15,18 +15,6 @@ from evidence.sets import Layer, files, names
 # Sets with segmentations or structure sets whose images are there: number of drawings.
 DRAWN = {"dcmqi_ct_lce_seg": 18, "highdicom_refs": 18, "lce_mr_seg_ibsi": 4, "rtutils_ct_rtstruct": 10}
 
-_WAITING = "pydicom ct_transfer_syntaxes dcmqi_ct_lce_seg highdicom_refs philips_pcasl_gsps rtutils_ct_rtstruct"
-WAITED_FOR = dict.fromkeys(
-    _WAITING.split(), "what refers to objects that are turned back is passed on unchanged by --to classic"
-)
-
-
-def sets() -> list:
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=WAITED_FOR[name]) if name in WAITED_FOR else ())
-        for name in names()
-    ]
-
 
 def never_there(layer: Layer, folder: Path) -> set[str]:
     """Return what the sources of a layer refer to without its being among them."""
@@ -47,7 +35,7 @@ def test_G14_G20_every_reference_of_the_enhanced_view_resolves_in_it(
     figures("references", name, followed=followed)
 
 
-@pytest.mark.parametrize("name", sets())
+@pytest.mark.parametrize("name", names())
 def test_G14_G20_every_reference_of_the_classic_view_resolves_in_it(
     name: str, swept: Callable[[str], list[Layer]], tmp_path: Path
 ) -> None:
