@@ -111,7 +111,7 @@ class _Builder:
     ) -> None:
         # Inside an image references are rewritten one by one and never merged, so that each can be turned back.
         rewriter = Rewriter(became, merge=False)
-        self.read = lambda fact: _rewritten(read(fact), rewriter)
+        self.read = lambda fact: _rewritten(fact, read(fact), rewriter)
         self.planned = planned
         self.resolve = resolve
         self.places = {target.sop_instance: (target.study, target.series) for target in every_target(became)}
@@ -222,7 +222,9 @@ class _Builder:
         return key in self.shared or (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
 
 
-def _rewritten(header: Header, rewriter: Rewriter) -> Header:
+def _rewritten(fact: Facts, header: Header, rewriter: Rewriter) -> Header:
     """Return a header whose references name what their targets have become."""
+    if not fact.references and not fact.other_references:
+        return header
     ds = rewriter.dataset(header.dataset)
     return header if ds is header.dataset else replace(header, dataset=ds)

@@ -55,6 +55,7 @@ class Reading:
     """
 
     def __init__(self, became: Became, *, merged: bool) -> None:
+        self.active = bool(became)  # else nothing has become anything
         self._became = became
         self._merged = merged
         self._frames: dict[str, int] = {}
