@@ -106,7 +106,7 @@ def check_errors(path: Path, sources: list[Path]) -> None:
 
 
 def check_companion(path: Path, ds: pydicom.Dataset, files: dict[str, Path]) -> list[str]:
-    """What a rewritten copy, or a presentation state made of overlays, stands for: the one it is a copy of, or nothing."""
+    """What a rewritten copy or a presentation state of overlays stands for: what it is a copy of, or nothing."""
     sources = [str(item.ReferencedSOPInstanceUID) for item in ds.ConversionSourceAttributesSequence]
     classes = {str(item.ReferencedSOPClassUID) for item in ds.ConversionSourceAttributesSequence}
     check_errors(path, [files[uid] for uid in sources])
