@@ -38,4 +38,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("figures")
     for kind, name, values in FIGURES:
-        terminalreporter.line(f"{kind:12} {name:24} " + ", ".join(f"{key} {value}" for key, value in values.items()))
+        terminalreporter.line(f"{kind:18} {name:24} " + ", ".join(f"{key} {value}" for key, value in values.items()))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from evidence.sets import Layer, files, names
+from evidence.test_round_trip import converted
 from pydicom import dcmread
 from tools import need
 
@@ -56,7 +57,8 @@ def sources_of(path: Path, layer: Layer) -> list[Path]:
     found = []
     for item in (ds, *ds.get("PerFrameFunctionalGroupsSequence", ())):
         for source in item.get("ConversionSourceAttributesSequence", ()):
-            found.append(layer.by_instance[source.ReferencedSOPInstanceUID])
+            if source.ReferencedSOPInstanceUID in layer.by_instance:
+                found.append(layer.by_instance[source.ReferencedSOPInstanceUID])
     return found
 
 
@@ -71,6 +73,30 @@ def test_G5_dciodvfy_finds_nothing_that_the_sources_do_not_have(
             if left := unexplained(path, sources_of(path, layer)):
                 found[path.name] = left
     figures("dciodvfy", name, objects=objects, errors=sum(map(len, found.values())))
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", names())
+def test_K1_K2_dciodvfy_finds_nothing_in_what_is_turned_back_that_was_not_there_before(
+    name: str, swept: Callable[[str], list[Layer]], figures: Callable[..., None]
+) -> None:
+    """One image of each object that was turned back: what this one made, and what others did."""
+    found, images = {}, 0
+    for layer in swept(name):
+        received = {path.read_bytes() for path in layer.sources}
+        origins = {again: source for source, again in converted(layer)}
+        series: set[str] = set()
+        for path in files(layer.classic):
+            ds = dcmread(path, stop_before_pixels=True)
+            if ds.get("SeriesInstanceUID") in series or path.read_bytes() in received:
+                continue
+            series.add(ds.SeriesInstanceUID)
+            images += 1
+            original = origins.get(path) or layer.by_instance.get(ds.SOPInstanceUID)
+            before = [original] if original else sources_of(path, layer)
+            if left := unexplained(path, before):
+                found[path.name] = left
+    figures("dciodvfy, classic", name, images=images, errors=sum(map(len, found.values())))
     assert found == {}
 
 
