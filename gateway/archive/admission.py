@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _MOST_COMPARED = 4
 
 
+# What this box has made under a UID of its own: the original of a restored image is no such thing coming back.
+_MADE = "SELECT name, digest FROM derived WHERE sop_instance = ? AND kind <> 'restored'"
+
+
 class Origin(NamedTuple):
     """Where an object came from and what is done with objects from there."""
 
@@ -101,7 +105,7 @@ def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
     """Compare a file with what is held under its SOP Instance UID."""
     held = [row for row in archive.versions(header.sop_instance) if row.name != name]
     digest = digest_of_name(name)
-    made = archive.database.row("SELECT name, digest FROM derived WHERE sop_instance = ?", (header.sop_instance,))
+    made = archive.database.row(_MADE, (header.sop_instance,))
     current = held[0] if held and not held[0].superseded else None
     equal = next((row.name for row in held if row.digest == digest and _present(archive, row)), "")
     if not equal and made and made[1].hex() == digest:

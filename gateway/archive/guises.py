@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Of objects made here, and of received enhanced ones: name, class, series, study, whether it is a copy, views.
 _MADE = """SELECT d.sop_instance, d.sop_class, d.series, d.study, d.kind = 'copy',
         (SELECT i.views FROM instance i WHERE i.sop_instance = d.sop_instance AND i.kind = 'derived')
-    FROM derived d WHERE d.kind <> 'companion' AND (d.sop_instance IN (SELECT value FROM json_each(?1))
+    FROM derived d WHERE d.kind IN ('image', 'copy') AND (d.sop_instance IN (SELECT value FROM json_each(?1))
         OR d.id IN (SELECT derived FROM uid_map WHERE source IN (SELECT value FROM json_each(?1))))
     ORDER BY d.id DESC"""
 _RECEIVED = """SELECT i.sop_instance, i.sop_class, s.uid, t.uid, 0, i.views

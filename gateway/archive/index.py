@@ -186,6 +186,12 @@ class Archive:
         sql = "SELECT sop_instance FROM reference WHERE from_instance = ? ORDER BY sop_instance"
         return [uid for (uid,) in self.database.rows(sql, (row.id,))]
 
+    def last_number(self, series: str) -> int:
+        """Return the highest Instance Number in a series, 0 if it has none."""
+        sql = "SELECT max(i.number) FROM instance i JOIN series s ON s.id = i.series WHERE s.uid = ?"
+        row = self.database.row(sql, (series,))
+        return (row[0] if row else 0) or 0
+
     def _rows(self, condition: str, *values: object) -> list[InstanceRow]:
         sql = f"SELECT {COLUMNS} FROM {_FROM} WHERE {condition} ORDER BY {ORDER}"
         return [instance_row(row) for row in self.database.rows(sql, values)]

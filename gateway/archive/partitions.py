@@ -140,6 +140,12 @@ def apply(archive: Archive, name: str, content: Mapping[str, Any]) -> None:
     fault("settle.after_commit")
 
 
+def _original(connection: sqlite3.Connection, uid: str) -> bool:
+    """Tell whether the image that a restored one stands in for has come itself."""
+    sql = "SELECT 1 FROM instance WHERE sop_instance = ? AND kind = 'received' AND superseded = 0"
+    return connection.execute(sql, (uid,)).fetchone() is not None
+
+
 def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: float) -> None:
     uid, digest = one["sop_instance"], bytes.fromhex(one["digest"])
     common = {"sop_instance": uid, "sop_class": one["sop_class"], "name": one["name"], "digest": digest}
@@ -154,6 +160,8 @@ def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: f
             for frame, (file, source) in enumerate(one["frames"], 1)
         ],
     )
+    if one["kind"] == "restored" and _original(connection, uid):
+        return
     # A copy that came back from a destination before the index knew the object (after a rebuild) gives way to it.
     connection.execute(
         "UPDATE instance SET superseded = id, views = 0, settled = 1, reason = ? WHERE sop_instance = ?"

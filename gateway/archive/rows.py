@@ -115,7 +115,8 @@ class DerivedRow:
         UIDs that it refers to; None has them read from the attributes.
     kind : str
         What it is to its sources: ``image``, of which each frame stands for one; ``copy``, rewritten, which stands for
-        its one source; or ``companion``, which stands for none.
+        its one source; ``classic``, made of a frame of its source; ``restored``, the same under the UID of the image
+        that the frame was made of; or ``companion``, which stands for none.
     prior : bool
         Whether its sources came from a destination.
     """

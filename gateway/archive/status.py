@@ -26,7 +26,7 @@ _SERIES = """SELECT s.id, s.uid, s.number, s.modality, s.description, count(*), 
 _ENHANCED = """SELECT s.id, d.sop_instance, d.sop_class, count(*)
     FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0 AND i.settled
     JOIN uid_map m ON m.source = i.sop_instance AND m.digest = i.digest
-    JOIN derived d ON d.id = m.derived
+    JOIN derived d ON d.id = m.derived AND d.kind NOT IN ('classic', 'restored')
     JOIN instance e ON e.sop_instance = d.sop_instance AND e.superseded = 0 AND e.views <> 0
     WHERE s.study = ? GROUP BY s.id, d.id ORDER BY s.id, d.id"""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import tempfile
 from collections import defaultdict, deque
@@ -21,11 +20,9 @@ from gateway.objects.elements import text
 from gateway.objects.stream import FileSource
 
 if TYPE_CHECKING:
-    from gateway.conversion.classic import ClassicImage
     from gateway.conversion.facts import Facts
     from gateway.conversion.planned import Planned
     from gateway.conversion.study import Converted, Made, StudyConversion
-    from gateway.conversion.updates import Update
     from gateway.objects.part10 import Header
     from gateway.objects.recipe import Recipe
 
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
 DIGESTED_AHEAD = 2
 
 # Why an instance is not in a view though nothing became of it but a rewritten copy.
+AT_HAND = "the classic images it was made of are at hand"
+COPY_AT_HAND = "what it is a copy of is at hand"
 FOLLOWED = "a copy with updated references takes its place"
 
 # What a plan says of every object; --explain says the rest as well.
@@ -179,7 +178,12 @@ def _to_enhanced(
             writer.begin(recipe, _paths(frames))
 
     result = convert_facts(
-        facts, lambda uid: scratch / f"{uid}.recipe", identity=Identity(), headers=headers, begun=written_early
+        facts,
+        lambda uid: scratch / f"{uid}.recipe",
+        identity=Identity(),
+        headers=headers,
+        begun=written_early,
+        views=("enhanced",),
     )
     for converted in result.objects:
         _take_object(converted, writer, report)
@@ -250,67 +254,44 @@ def _take_companion(made: Made, writer: Writer | None, report: Report) -> None:
 
 
 def _to_classic(facts: list[Facts], writer: Writer | None, scratch: Path, report: Report) -> None:
-    """Turn the enhanced objects of one study back, or leave them out where their sources are at hand."""
-    from gateway.conversion.classic import plan_classic
-    from gateway.conversion.classic_copies import follow_back
+    """Turn the enhanced objects of one patient back and write the classic view."""
+    from gateway.conversion.classic import ClassicImage
     from gateway.conversion.identity import Identity
-    from gateway.standard.sop_classes import ENHANCED_CLASSES
+    from gateway.conversion.study import convert_facts
 
-    plan = plan_classic(facts, Identity())
-    copies = follow_back(facts, plan, Identity())
-    images = itertools.groupby(plan.images, key=lambda image: image.sources[0])
-    turned = {fact.name for fact, group in images if _turn_back(fact, list(group), writer, scratch, report)}
-    copied = {copy.source.name for copy in copies if _follow_back(copy, writer, scratch, report)}
+    result = convert_facts(facts, lambda uid: scratch / f"{uid}.recipe", identity=Identity(), views=("classic",))
+    images: dict[str, list[Made]] = defaultdict(list)
+    for made in result.companions:
+        if isinstance(made.companion, ClassicImage):
+            images[made.companion.sources[0].name].append(made)
+        else:
+            _take_companion(made, writer, report)
     for fact in facts:
         outcome = report.series[fact.series]
-        if fact.name in plan.held:
-            outcome.kept[f"left out: {plan.held[fact.name]}"] += 1
-        elif fact.name in copied:
-            outcome.kept[f"left out: {FOLLOWED}"] += 1
-        elif fact.name not in turned:
-            unchanged = "stays enhanced" if fact.sop_class in ENHANCED_CLASSES else "classic already"
-            outcome.kept[plan.kept.get(fact.name, unchanged)] += 1
+        if fact.name in images:
+            _take_images(fact, images[fact.name], writer, report)
+        elif "classic" in result.views[fact.name]:
+            alone = fact.name in result.kept and fact.name not in result.twins
+            outcome.kept[result.kept[fact.name] if alone else "classic already"] += 1
             if writer is not None:
                 _copy(fact, writer)
+        elif fact.sop_instance in result.standing:
+            outcome.kept[f"left out: {AT_HAND}"] += 1
+        else:
+            outcome.kept[f"left out: {COPY_AT_HAND if fact.name in result.at_hand else FOLLOWED}"] += 1
+    report.unresolved |= result.unresolved
+    report.unsigned += result.unsigned
 
 
-def _turn_back(fact: Facts, images: list[ClassicImage], writer: Writer | None, scratch: Path, report: Report) -> bool:
-    """Write the classic images of one enhanced object, all of them or, if one cannot be proved, none."""
-    from gateway.errors import GatewayError
-    from gateway.objects.recipe import seal
-
-    recipes = []
-    try:
-        for image in images:
-            recipes.append(image.build(scratch / f"{image.sop_instance}.recipe"))
-            seal(recipes[-1], image.prove(recipes[-1]))
-    except GatewayError as error:
-        report.failed.append(str(error))
-        return False
-    for image, recipe in zip(images, recipes, strict=True):
+def _take_images(fact: Facts, images: list[Made], writer: Writer | None, report: Report) -> None:
+    """Write the classic images of one enhanced object."""
+    for made in images:
         if writer is not None:
-            writer.finish(recipe, lambda name: fact.path, fact.study, image.series)
-        recipe.path.unlink()
-    row = {"sop_class": images[0].sop_class, "sop_instance": fact.sop_instance, "frames": len(images)}
+            writer.finish(made.recipe, lambda name: fact.path, fact.study, made.companion.series)
+        made.recipe.path.unlink()
+    row = {"sop_class": images[0].companion.sop_class, "sop_instance": fact.sop_instance, "frames": len(images)}
     row["proof"] = "every frame and element recovered"
     report.series[fact.series].objects.append(row)
-    return True
-
-
-def _follow_back(copy: Update, writer: Writer | None, scratch: Path, report: Report) -> bool:
-    """Write what refers to classic images that were made now; False if it cannot be proved."""
-    from gateway.conversion.study import Made
-    from gateway.errors import GatewayError
-    from gateway.objects.recipe import seal
-
-    try:
-        recipe = copy.build(scratch / f"{copy.sop_instance}.recipe")
-        seal(recipe, copy.prove(recipe))
-    except GatewayError as error:
-        report.failed.append(str(error))
-        return False
-    _take_companion(Made(recipe, copy), writer, report)
-    return True
 
 
 def _copy(fact: Facts, writer: Writer) -> None:

@@ -7,25 +7,22 @@ is taken for what it is: its frames become new images in a new series, if their 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from gateway.conversion.classic_names import Whole, complete, fill
 from gateway.conversion.classic_pixels import pixel_plan
 from gateway.conversion.classic_proof import prove_image
 from gateway.conversion.facts import ALREADY_ENHANCED, Facts
-from gateway.conversion.held import Guise
+from gateway.conversion.held import CLASSIC
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.multiframe import MultiFrame
 from gateway.conversion.planned import Companion
-from gateway.conversion.proof_references import Reading
 from gateway.conversion.references import (
     REFERENCED_CLASS,
     REFERENCED_INSTANCE,
-    InSeries,
-    PerFrame,
+    Became,
     Target,
     referenced,
 )
@@ -51,10 +48,24 @@ from gateway.standard.sop_classes import CLASSIC_MODALITIES, CONVERSIONS, ENHANC
 
 PIXEL_DATA = tag_of("PixelData")
 
-_MODALITIES = {sop_class: modality for modality, row in CONVERSIONS.items() for sop_class in (row.enhanced, row.legacy)}
+# Kinds of images: under a UID of its own, and under that of the image that its frame was made of.
+NEW, RESTORED = "classic image", "restored image"
 
-# (SOP Instance UID of an enhanced object, frame number) -> (class, instance) of the classic image it becomes.
-Origins = Mapping[tuple[str, int], tuple[str, str]]
+# Attributes of an image that an index may want.
+_DESCRIBED = tuple(
+    map(
+        tag_of,
+        (
+            "SpecificCharacterSet", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex",
+            "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "StudyDescription", "ReferringPhysicianName",
+            "SeriesNumber", "Modality", "SeriesDescription", "BodyPartExamined", "ProtocolName", "SeriesDate",
+            "SeriesTime", "InstanceNumber", "Rows", "Columns", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID",
+            "SeriesInstanceUID",
+        ),
+    )
+)  # fmt: skip
+
+_MODALITIES = {sop_class: modality for modality, row in CONVERSIONS.items() for sop_class in (row.enhanced, row.legacy)}
 
 
 class Enhanced:
@@ -73,6 +84,8 @@ class Enhanced:
         Whether every frame names the classic image it was made of.
     first : int
         Instance Number of the image of the first frame, where the frames have none of their own.
+    became : Became
+        The reference map of the classic view, known once the whole plan is.
 
     Raises
     ------
@@ -89,16 +102,9 @@ class Enhanced:
         self.frames = MultiFrame(fact.path)
         self.pixels = pixel_plan(self.frames)
         self.first = 1
-        self.origins: Origins = {}
-        self.became: dict[str, Target | PerFrame | InSeries] = {}
-        self.digests: Mapping[str, str] = {}
+        self.became: Became = {}
         self.restored = all(_source_of(frame) is not None for frame in self.frames.frames())
         self._positions, self._times = (1, 1) if self.restored else self._extent()
-
-    @cached_property
-    def reading(self) -> Reading:
-        """How its references are compared with those of its images."""
-        return Reading(self.became, merged=False)
 
     def _extent(self) -> tuple[int, int]:
         """Return how many positions and temporal positions the frames have."""
@@ -136,7 +142,7 @@ class Enhanced:
             raise ConversionError(self.fact.name, f"frame {number}: a classic image needs {'; '.join(wanting)}")
         return ds
 
-    def identity_of(self, number: int, ds: DataSet) -> tuple[str, str]:
+    def identity_of(self, number: int, ds: DataSet, turned: Mapping[str, str]) -> tuple[str, str]:
         """Return SOP Instance and Series Instance UID of the image of a frame (K7).
 
         Parameters
@@ -145,18 +151,23 @@ class Enhanced:
             Number of the frame.
         ds : DataSet
             Result of `unfolded`.
+        turned : mapping of str to str
+            Digests of all objects that are turned back together, which the image may refer to.
         """
         parts = ("classic", str(EDITION), *self.identity.parts)
         instance, series = text(ds, "SOPInstanceUID"), text(ds, "SeriesInstanceUID")
         if not self.restored or not valid_uid(instance):
             content = (self.fact.sop_instance, self.fact.digest, str(number), text(ds, "InstanceNumber"))
-            targets = sorted(
-                {f"{uid} {self.origins.get((uid, 1))} {self.digests.get(uid)}" for uid, _ in referenced(ds)}
-            )
+            targets = sorted({f"{uid} {turned[uid]}" for uid, _ in referenced(ds) if uid in turned})
             instance = derived_uid("object", *parts, *content, *targets)
         if not self.restored or not valid_uid(series):
-            series = derived_uid("series", *parts, self.fact.series)
+            series = classic_series(self.fact.series, self.identity)
         return instance, series
+
+    def is_original(self, number: int, sop_instance: str) -> bool:
+        """Tell whether the image of a frame has the UID of the image that the frame was made of."""
+        source = _source_of(self.frames.frame(number))
+        return self.restored and source is not None and source[1] == sop_instance
 
     def header(self, number: int, sop_instance: str, series: str) -> DataSet:
         """Return the classic image's header but for the pixel data."""
@@ -174,7 +185,6 @@ class Enhanced:
             appended_equipment(self.frames.top, ds, self.identity.equipment("classic")),
             sequence("ConversionSourceAttributesSequence", source),
         )
-        # One by one, as they were rewritten when the object was made.
         return dict(sorted(Rewriter(self.became, merge=False).dataset(ds).items()))
 
 
@@ -185,6 +195,11 @@ def _source_of(frame: DataSet) -> tuple[str, str] | None:
         return None
     sop_class, instance = text(found[0], REFERENCED_CLASS), text(found[0], REFERENCED_INSTANCE)
     return (sop_class, instance) if sop_class in CLASSIC_MODALITIES and instance else None
+
+
+def classic_series(series: str, identity: Identity) -> str:
+    """Return the Series Instance UID of the new images of a series of enhanced objects."""
+    return derived_uid("series", "classic", str(EDITION), *identity.parts, series)
 
 
 @dataclass
@@ -206,12 +221,16 @@ class ClassicImage(Companion):
     study: str
     series: str
     sources: list[Facts]
-    kind: str = "classic image"
-    views: tuple[str, ...] = ("classic",)
+    kind: str = NEW
+    views: tuple[str, ...] = (CLASSIC,)
+    described: DataSet | None = field(default=None, repr=False)
+    refers: tuple[str, ...] | None = field(default=None, repr=False)
 
     def build(self, path: Path) -> Recipe:
         """Write the recipe, without a map yet."""
         ds = self.enhanced.header(self.number, self.sop_instance, self.series)
+        self.described = {tag: ds[tag] for tag in _DESCRIBED if tag in ds}
+        self.refers = tuple(sorted({uid for uid, _ in referenced(ds)}))
         writer = RecipeWriter(path)
         try:
             writer.write(encode({tag: element for tag, element in ds.items() if tag < PIXEL_DATA}))
@@ -231,7 +250,7 @@ class ClassicImage(Companion):
     def prove(self, recipe: Recipe) -> str:
         """Check that everything the object says of the frame is in the image; return the digest of the stream."""
         enhanced = self.enhanced
-        return prove_image(recipe, enhanced.frames, self.number, restored=enhanced.restored, reading=enhanced.reading)
+        return prove_image(recipe, enhanced.frames, self.number, restored=enhanced.restored, became=enhanced.became)
 
 
 @dataclass
@@ -240,48 +259,43 @@ class ClassicPlan:
 
     Attributes
     ----------
+    objects : list of Enhanced
+        Objects that are turned back.
     images : list of ClassicImage
         Images to be made, object after object and frame after frame.
+    targets : dict of str to tuple of Target
+        What each frame of an object is in the classic view, by archive name: an image to be made or one that is held.
     kept : dict of str to str
-        Reason by name of every enhanced object that stays as it is.
-    held : dict of str to str
-        Reason by name of every enhanced object whose classic images are all held.
-    origins : dict
-        What each frame becomes; frames whose images are held included.
-    became : dict
-        The reference map of the classic view: of enhanced objects, and of copies once
-        `gateway.conversion.classic_copies.follow_back` has planned them.
+        Reason by name of enhanced objects that stay as they are in all views.
     """
 
+    objects: list[Enhanced] = field(default_factory=list)
     images: list[ClassicImage] = field(default_factory=list)
+    targets: dict[str, tuple[Target, ...]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    held: dict[str, str] = field(default_factory=dict)
-    origins: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
-    became: dict[str, Target | PerFrame | InSeries] = field(default_factory=dict)
 
 
 def plan_classic(
     facts: Sequence[Facts],
     identity: Identity,
     *,
-    held: Callable[[str], bool] = lambda uid: False,
-    last_numbers: Mapping[str, int] | None = None,
+    place: Callable[[str], tuple[str, str] | None] = lambda uid: None,
+    last_number: Callable[[str], int] = lambda series: 0,
 ) -> ClassicPlan:
-    """Decide what becomes of the enhanced objects of one study.
+    """Decide what becomes of enhanced objects whose classic images are not all held.
 
     Parameters
     ----------
     facts : sequence of Facts
-        The instances of the study that are looked at.
+        Instances; those that are no enhanced objects, or are to be passed on as they are, are left alone.
     identity : Identity
         Settings for Contributing Equipment and new UIDs.
-    held : callable
-        Whether an instance that is not among `facts` is held.
-    last_numbers : mapping of str to int, optional
-        Highest Instance Number that images of earlier objects have, by the Series Instance UID of these objects.
+    place : callable
+        Study and series of an instance that is held, by SOP Instance UID.
+    last_number : callable
+        Highest Instance Number that a series has already, by Series Instance UID.
     """
     plan = ClassicPlan()
-    here = {fact.sop_instance for fact in facts}
     copies: dict[str, int] = defaultdict(int)
     for fact in facts:
         copies[fact.sop_instance] += 1
@@ -289,26 +303,11 @@ def plan_classic(
     for fact in sorted(facts, key=lambda fact: (fact.series, fact.instance_number, fact.sop_instance, fact.digest)):
         if fact.sop_class not in ENHANCED_CLASSES or fact.reason != ALREADY_ENHANCED:
             continue
-        if fact.conversion_sources and all(uid in here or held(uid) for uid in fact.conversion_sources):
-            plan.held[fact.name] = "the classic images it was made of are at hand"
-            origins = zip(fact.conversion_sources, range(1, len(fact.conversion_sources) + 1), strict=True)
-            plan.origins.update(
-                ((fact.sop_instance, number), (CONVERSIONS[_MODALITIES[fact.sop_class]].classic, uid))
-                for uid, number in origins
-                if fact.sop_class in _MODALITIES
-            )
-        elif copies[fact.sop_instance] > 1:
-            plan.kept[fact.name] = "another file has the same SOP Instance UID"
-        else:
+        if copies[fact.sop_instance] == 1:  # which of several is right cannot be known
             candidates.append(fact)
     objects = list(_usable(candidates, identity, plan))
-    _number(objects, last_numbers or {})
-    for enhanced in objects:
-        enhanced.origins = plan.origins
-        enhanced.became = plan.became
-        enhanced.digests = {fact.sop_instance: fact.digest for fact in facts}
-    _images(objects, plan, lambda uid: uid in here or held(uid))
-    plan.became.update((guise.target.sop_instance, PerFrame(guise.sources)) for guise in turned(facts, plan))
+    _number(objects, identity, last_number)
+    _images(objects, plan, place)
     return plan
 
 
@@ -326,52 +325,37 @@ def _usable(candidates: Iterable[Facts], identity: Identity, plan: ClassicPlan) 
         yield enhanced
 
 
-def _number(objects: Iterable[Enhanced], last_numbers: Mapping[str, int]) -> None:
+def _number(objects: Iterable[Enhanced], identity: Identity, last_number: Callable[[str], int]) -> None:
     """Number the images of one series throughout; parts of a concatenation go by what they say (C.7.6.16.1)."""
-    last = dict(last_numbers)
+    last: dict[str, int] = {}
     for enhanced in objects:
-        top, series = enhanced.frames.top, enhanced.fact.series
-        offset = integer(top, "ConcatenationFrameOffsetNumber")
-        enhanced.first = last.get(series, 0) + 1 if offset is None else offset + 1
-        last[series] = max(last.get(series, 0), enhanced.first + enhanced.frames.count - 1)
+        series = enhanced.fact.series
+        if series not in last:
+            last[series] = last_number(classic_series(series, identity))
+        offset = integer(enhanced.frames.top, "ConcatenationFrameOffsetNumber")
+        enhanced.first = last[series] + 1 if offset is None else offset + 1
+        last[series] = max(last[series], enhanced.first + enhanced.frames.count - 1)
 
 
-def _images(objects: Sequence[Enhanced], plan: ClassicPlan, held: Callable[[str], bool]) -> None:
-    """Name every image, then list those that are not held already."""
-    named: list[tuple[Enhanced, int, str, str]] = []
+def _images(objects: Sequence[Enhanced], plan: ClassicPlan, place: Callable[[str], tuple[str, str] | None]) -> None:
+    """Name every image and list those that are not held already."""
+    turned = {enhanced.fact.sop_instance: enhanced.fact.digest for enhanced in objects}
     taken: set[str] = set()
     for enhanced in sorted(objects, key=lambda enhanced: not enhanced.restored):
-        found = []
-        for number in range(1, enhanced.frames.count + 1):
-            found.append((enhanced, number, *enhanced.identity_of(number, enhanced.unfolded(number))))
-        uids: Collection[str] = {instance for _, _, instance, _ in found}
+        fact, classic = enhanced.fact, CONVERSIONS[enhanced.modality].classic
+        count = range(1, enhanced.frames.count + 1)
+        found = [enhanced.identity_of(number, enhanced.unfolded(number), turned) for number in count]
+        uids = {instance for instance, _ in found}
         if len(uids) != len(found) or not taken.isdisjoint(uids):
-            plan.kept[enhanced.fact.name] = "it stays enhanced: two of its frames, or another object, have one source"
+            plan.kept[fact.name] = "it stays enhanced: two of its frames, or another object, have one source"
             continue
         taken.update(uids)
-        named += found
-        classic = CONVERSIONS[enhanced.modality].classic
-        plan.origins.update(((enhanced.fact.sop_instance, number), (classic, uid)) for _, number, uid, _ in found)
-    for enhanced, number, instance, series in named:
-        if held(instance):
-            continue
-        classic = CONVERSIONS[enhanced.modality].classic
-        fact = enhanced.fact
-        plan.images.append(ClassicImage(enhanced, number, classic, instance, fact.study, series, [fact]))
-
-
-def turned(facts: Iterable[Facts], plan: ClassicPlan) -> Iterable[Guise]:
-    """Yield enhanced objects with the classic images of their frames."""
-    series = {fact.sop_instance: fact.series for fact in facts}
-    series.update((image.sop_instance, image.series) for image in plan.images)
-    frames: dict[str, dict[int, tuple[str, str]]] = {}
-    for (uid, number), image in plan.origins.items():
-        frames.setdefault(uid, {})[number] = image
-    for fact in facts:
-        found = frames.get(fact.sop_instance)
-        if found and fact.name not in plan.kept and set(found) == set(range(1, len(found) + 1)):
-            sources = [
-                Target(sop_class, uid, series.get(uid, ""), fact.study) for _, (sop_class, uid) in sorted(found.items())
-            ]
-            target = Target(fact.sop_class, fact.sop_instance, fact.series, fact.study, 0, len(sources))
-            yield Guise(target, frozenset(), tuple(sources), copy=False)
+        plan.objects.append(enhanced)
+        targets = []
+        for number, (instance, series) in enumerate(found, 1):
+            held = place(instance)
+            targets.append(Target(classic, instance, held[1] if held else series, held[0] if held else fact.study))
+            if held is None:
+                kind = RESTORED if enhanced.is_original(number, instance) else NEW
+                plan.images.append(ClassicImage(enhanced, number, classic, instance, fact.study, series, [fact], kind))
+        plan.targets[fact.name] = tuple(targets)

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 
 from pydicom.datadict import keyword_for_tag
 
-from gateway.conversion.groups import STAND_INS, WINDOW
+from gateway.conversion.groups import ADDED_PURPOSES, PURPOSE, STAND_INS, WINDOW, without_added_purposes
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.multiframe import MultiFrame
 from gateway.conversion.proof_pixels import check_same_values, native_length, same_pixel_encoding
 from gateway.conversion.proof_references import Reading
+from gateway.conversion.references import Became
 from gateway.conversion.top_level import ENHANCED_ONLY, FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import CARRIERS, MULTI_FRAME_ONLY, SUMMARIES
 from gateway.errors import ConversionError
@@ -33,7 +34,6 @@ from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
 _SOURCE = tag_of("ConversionSourceAttributesSequence")
 _WINDOW = frozenset(map(tag_of, WINDOW))
 _EQUIPMENT = tag_of("ContributingEquipmentSequence")
-_PURPOSE = frozenset((tag_of("PurposeOfReferenceCodeSequence"),))
 _FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
 _UNASSIGNED = tuple(
     map(tag_of, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
@@ -58,7 +58,7 @@ _ADDED = ENHANCED_ONLY | frozenset(
 )  # fmt: skip
 
 
-def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bool, reading: Reading) -> str:
+def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bool, became: Became) -> str:
     """Check that a classic image has everything of its frame.
 
     Parameters
@@ -71,8 +71,8 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
         Number of the frame.
     restored : bool
         Whether the object was made of classic images.
-    reading : Reading
-        How references are compared with what they have become.
+    became : Became
+        The reference map of the classic view.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
     if text(image, "SOPInstanceUID") != recipe.sop_instance or text(image, "SOPClassUID") != recipe.sop_class:
         raise ConversionError(where, "has another identity than its recipe")
     levels = _levels(frames, number)
-    _check_elements(where, levels, dict(keyed(image)), reading, restored=restored)
+    _check_elements(where, levels, dict(keyed(image)), Reading(became, merged=False), restored=restored)
     return stream.digest.hexdigest()
 
 
@@ -191,7 +191,6 @@ def _check_elements(
 ) -> None:
     carried = [dict(keyed(item)) for key in CARRIERS if key in image for item in _items(image[key])]
     claimed: set[Key] = set()
-    added = _PURPOSE if restored else frozenset()  # purposes of references are stated anew, or by the images themselves
     own = _own_frame_of_reference(levels)
     for level, elements in levels:
         for key, element in elements.items():
@@ -201,16 +200,25 @@ def _check_elements(
                 continue
             if isinstance(key, tuple) and key[3] < 0 and any(isinstance(k, tuple) and k[:2] == key[:2] for k in image):
                 continue  # a creator that reserves a block here and uses it elsewhere
+            if restored and key in ADDED_PURPOSES:
+                element = without_added_purposes(element) if _purposes_were_added(levels) else element
             stands = _OTHER_NAMES.get(key, key) if isinstance(key, int) and level != "top" else key
             if restored and (stands in claimed or _may_go(level, key, element, image, own)):
                 continue
-            if _is_there(element, image.get(stands), reading, added):
+            if _is_there(element, image.get(stands), reading):
                 claimed.add(stands)
             elif not (stands in claimed and stands in SUMMARIES and _is_mixed(element, image[stands])) and not any(
-                _is_there(element, kept.get(stands), reading, added) for kept in carried
+                _is_there(element, kept.get(stands), reading) for kept in carried
             ):
                 how = "was replaced and not kept" if stands in claimed else "is not in it"
                 raise ConversionError(where, f"{tag_text(element.tag)} of the {level} {how}")
+
+
+def _purposes_were_added(levels: list[tuple[str, dict[Key, Element]]]) -> bool:
+    """Tell whether purposes of references are not those of the image (an empty one in Unassigned says so)."""
+    return any(
+        is_empty(elements[PURPOSE]) for level, elements in levels if PURPOSE in elements and level == "unassigned"
+    )
 
 
 def _is_mixed(element: Element, found: Element) -> bool:
@@ -248,7 +256,7 @@ def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element], o
     return any(not is_empty(image.get(tag_of(name.keyword))) for name in names)
 
 
-def _is_there(element: Element, found: Element | None, reading: Reading, added: frozenset[int]) -> bool:
+def _is_there(element: Element, found: Element | None, reading: Reading) -> bool:
     """Tell whether a value stands in the image: as it is, as a number in text, in a classic term, or as a reference."""
     if found is None:
         return False
@@ -256,7 +264,7 @@ def _is_there(element: Element, found: Element | None, reading: Reading, added: 
     if same(value, found) or value.value == found.value:
         return True
     if isinstance(element.value, tuple) and isinstance(found.value, tuple):
-        return _same_references(value, found, reading, added)
+        return reading.expected(value) == reading.found(found)
     one, other = {element.tag: element}, {found.tag: found}
     if element.vr == "US" and found.vr == "IS":
         return integer(one, element.tag) == integer(other, found.tag)
@@ -267,18 +275,3 @@ def _is_there(element: Element, found: Element | None, reading: Reading, added: 
 def replace_tag(element: Element, other: Element) -> Element:
     """Return an element under the tag of another."""
     return element if element.tag == other.tag else element._replace(tag=other.tag)
-
-
-def _same_references(element: Element, found: Element, reading: Reading, added: frozenset[int]) -> bool:
-    """Compare sequences that may refer to what frames have become, and may have lost what was added to them."""
-    if reading.expected(element) == reading.found(found):
-        return True
-    ones, others = element.value, found.value
-    if not added or not isinstance(ones, tuple) or not isinstance(others, tuple) or len(ones) != len(others):
-        return False
-    stripped = tuple(
-        {tag: part for tag, part in one.items() if not is_empty(part) and (tag not in added or tag in other)}
-        for one, other in zip(ones, others, strict=True)
-    )
-    kept = tuple({tag: part for tag, part in other.items() if not is_empty(part)} for other in others)
-    return reading.expected(element._replace(value=stripped)) == reading.found(found._replace(value=kept))

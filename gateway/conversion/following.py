@@ -13,6 +13,7 @@ from gateway.conversion.planned import Frozen, Plan, Planned
 from gateway.conversion.references import Became, Target
 from gateway.conversion.substitution import Place, Substitution, series_members
 from gateway.conversion.updates import Update
+from gateway.objects.uids import valid_uid
 from gateway.standard.sop_classes import CONVERSIONS
 
 _CLASSIC_OF = {
@@ -35,6 +36,14 @@ class Following:
         Settings that enter UIDs.
     resolve : callable
         Study and series of instances that are held, by SOP Instance UID.
+    turning_back : bool
+        Whether an enhanced view alone is turned back: then what is a copy of something becomes that again, or is left
+        out if it is at hand (Supplement 157 ZZZA.7).
+
+    Attributes
+    ----------
+    classic : Became
+        The reference map of the classic view, once the plan is complete.
     """
 
     def __init__(
@@ -44,6 +53,8 @@ class Following:
         held: Held,
         identity: Identity,
         resolve: Callable[[str], tuple[str, str] | None],
+        *,
+        turning_back: bool = False,
     ) -> None:
         self.plan = plan
         self.facts = facts
@@ -51,6 +62,8 @@ class Following:
         self.identity = identity
         self.resolve = resolve
         self.everyone = [*facts, *(one.facts for one in held.dependants)]
+        self.classic: Became = {}
+        self.turning_back = turning_back
 
     def follow(self, frozen: Sequence[Frozen], fixed: Collection[str]) -> None:
         """Complete the plan.
@@ -63,7 +76,13 @@ class Following:
             UIDs of what must stay what it is.
         """
         study = self.facts[0].study if self.facts else ""
-        guises = [*map(_received, self._received()), *_existing(frozen, study), *self._guises()]
+        guises = [
+            *self._turned_back(),
+            *self._at_hand(),
+            *map(_received, self._received()),
+            *_existing(frozen, study),
+            *self._guises(),
+        ]
         guises += self._spare(guises)
         self.plan.views = self._views()
         members = self._members()
@@ -79,16 +98,48 @@ class Following:
             copies = self._copies(substitution, fixed)
             nodes: Sequence[Planned | Update] = [*self.plan.objects, *copies] if view == ENHANCED else copies
             assign_uids(nodes, self.identity, substitution, self.resolve)
+            if self.turning_back and view == CLASSIC:
+                self._name_back(copies)
             became = substitution.became()
             maps.append(became)
             self._settle(view, copies, older)
             self._left_behind(view, became)
             for copy in copies:
                 copy.became = became
-        self.plan.became = maps[0]
+        self.plan.became, self.classic = maps
         known = {fact.sop_instance for fact in self.everyone}
         missing = unresolved(self.facts, known, maps)
         self.plan.unresolved.update({uid: who for uid, who in missing.items() if self.resolve(uid) is None})
+
+    def _turned_back(self) -> list[Guise]:
+        """Return received enhanced objects as what stands for classic images that are made of their frames."""
+        found = []
+        for fact in self.everyone:
+            targets = self.plan.turned_back.get(fact.name)
+            if targets:
+                target = _identity(fact)._replace(frames=len(targets))
+                found.append(Guise(target, frozenset((ENHANCED,)), targets, copy=False))
+        return found
+
+    def _at_hand(self) -> list[Guise]:
+        """Return rewritten copies whose sources are here, and leave them out of the view that is made."""
+        here = {fact.sop_instance: fact for fact in self.everyone} if self.turning_back else {}
+        found = []
+        for fact in self.everyone:
+            source = here.get(fact.copy_of)
+            if source is not None and source.sop_class == fact.sop_class:
+                self.plan.at_hand.add(fact.name)
+                found.append(Guise(_identity(fact), frozenset(), (_identity(source),), copy=True))
+        return found
+
+    def _name_back(self, copies: Sequence[Update]) -> None:
+        """Give copies of copies the UIDs of what these were made of."""
+        taken = {fact.sop_instance for fact in self.everyone}
+        for copy in copies:
+            original = copy.source.copy_of
+            if valid_uid(original) and original not in taken:
+                copy.sop_instance = original
+                taken.add(original)
 
     def _received(self) -> list[tuple[Facts, list[Facts]]]:
         """Return received enhanced objects with the held sources of their frames."""
@@ -133,7 +184,7 @@ class Following:
         for fact in self.everyone:
             if fact.name in self.plan.spare:
                 found[fact.name] = frozenset()
-            elif fact.sop_instance in twins:
+            elif fact.name in self.plan.at_hand or fact.sop_instance in twins or fact.name in self.plan.turned_back:
                 found[fact.name] = frozenset((ENHANCED,))
             elif fact.name in self.plan.twins or (fact.name not in self.plan.kept and fact.name not in found):
                 found[fact.name] = frozenset((CLASSIC,))

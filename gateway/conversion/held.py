@@ -55,6 +55,8 @@ class Held:
         Objects made or received earlier, of some UIDs: those that have one of them or stand for one.
     members : callable
         SOP Instance UIDs of what is held of some series, by Series Instance UID.
+    last_number : callable
+        Highest Instance Number in a series, by Series Instance UID; 0 if it has none.
     fixed : mapping of str to str
         Instances that something distributed refers to, which cannot follow any more; with its name.
     """
@@ -62,6 +64,7 @@ class Held:
     dependants: Sequence[Dependant] = ()
     guises: Callable[[Collection[str]], Sequence[Guise]] = lambda uids: ()
     members: Callable[[Collection[str]], Mapping[str, Sequence[str]]] = lambda uids: {}
+    last_number: Callable[[str], int] = lambda series: 0
     fixed: Mapping[str, str] = field(default_factory=dict)
 
 

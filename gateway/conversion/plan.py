@@ -8,14 +8,15 @@ identity settings and on the conversion edition, and on nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
+from gateway.conversion.classic import ClassicPlan, plan_classic
 from gateway.conversion.closure import closed_under_references
-from gateway.conversion.facts import Facts
+from gateway.conversion.facts import ALREADY_ENHANCED, Facts
 from gateway.conversion.following import Following
 from gateway.conversion.grouping import find_twins, frame_order, grouped
-from gateway.conversion.held import NOTHING, Held
+from gateway.conversion.held import CLASSIC, ENHANCED, NOTHING, VIEWS, Held
 from gateway.conversion.identity import Identity
 from gateway.conversion.inversion import homogenised
 from gateway.conversion.layout import Part, laid_out
@@ -43,6 +44,7 @@ def make_plan(
     held: Held = NOTHING,
     resolve: Callable[[str], tuple[str, str] | None] = lambda uid: None,
     read: Callable[[Facts], Header] = lambda fact: read_header(fact.path),
+    views: Collection[str] = VIEWS,
 ) -> Plan:
     """Decide what becomes of instances of one study, or of one patient.
 
@@ -60,6 +62,8 @@ def make_plan(
         Study and series of instances that are held, by SOP Instance UID.
     read : callable
         Reads a header again.
+    views : collection of str
+        The views to make: nothing becomes enhanced without the one, nothing classic without the other.
 
     Returns
     -------
@@ -74,11 +78,21 @@ def make_plan(
     ordered = sorted(facts, key=frame_order)
     settled = sorted((one.facts for one in held.dependants), key=frame_order)
     find_twins([*ordered, *settled], plan)
-    groups, kept = closed_under_references(list(grouped(ordered, plan)), [*ordered, *settled], plan, held.fixed)
+    images = _classic(ordered, settled, plan, identity, held, resolve) if CLASSIC in views else ClassicPlan()
+    groups = list(grouped(ordered, plan))
+    if ENHANCED not in views:
+        plan.kept.update((fact.name, "classic already") for group in groups for fact in group)
+        groups = []
+    groups, kept = closed_under_references(groups, [*ordered, *settled], plan, held.fixed)
     for group in groups:
         plan.objects.extend(_objects(group, plan, read))
     assign_series(plan.objects, identity, frozen)
-    Following(plan, ordered, held, identity, resolve).follow(frozen, kept)
+    following = Following(plan, ordered, held, identity, resolve, turning_back=ENHANCED not in views)
+    following.follow(frozen, kept)
+    for enhanced in images.objects:
+        enhanced.became = following.classic
+    plan.companions.extend(images.images)
+    plan.companions = [companion for companion in plan.companions if not set(companion.views).isdisjoint(views)]
     for planned in plan.objects:
         planned.states = presentation_states(planned, identity)
         plan.companions.extend(planned.states)
@@ -87,6 +101,36 @@ def make_plan(
                 planned.sop_class, planned.sop_instance, planned.series, fact.study, number, len(planned.frames)
             )
     return plan
+
+
+def _classic(
+    facts: Sequence[Facts],
+    settled: Sequence[Facts],
+    plan: Plan,
+    identity: Identity,
+    held: Held,
+    resolve: Callable[[str], tuple[str, str] | None],
+) -> ClassicPlan:
+    """Turn enhanced objects back whose classic images are not all held; classic ones that are held are their twins."""
+    twins = set(plan.twins.values())
+    by_uid = {fact.sop_instance: fact for fact in reversed([*facts, *settled])}
+    alone = [fact for fact in facts if fact.name not in plan.spare and fact.sop_instance not in twins]
+
+    def place(uid: str) -> tuple[str, str] | None:
+        return (by_uid[uid].study, by_uid[uid].series) if uid in by_uid else resolve(uid)
+
+    images = plan_classic(alone, identity, place=place, last_number=held.last_number)
+    plan.turned_back.update(images.targets)
+    plan.kept.update((name, f"{ALREADY_ENHANCED}; {reason}") for name, reason in images.kept.items())
+    apart = {one.facts.name for one in held.dependants if CLASSIC not in one.views}
+    for fact in (*facts, *settled):
+        if fact.name in plan.turned_back or fact.name in apart:
+            for uid in fact.conversion_sources:
+                source = by_uid.get(uid)
+                if source is not None and source.name not in plan.twins and source in facts:
+                    plan.twins[source.name] = fact.sop_instance
+                    plan.kept[source.name] = f"its enhanced twin {fact.sop_instance} was received"
+    return images
 
 
 def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) -> Iterator[Planned]:

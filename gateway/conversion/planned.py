@@ -180,6 +180,10 @@ class Plan:
         What became of every converted source, by SOP Instance UID.
     became : Became
         The reference map of the enhanced view: of converted sources and of everything else that is another there.
+    turned_back : dict of str to tuple of Target
+        What each frame of a received enhanced object is in the classic view, by name of the object (K7).
+    at_hand : set of str
+        Names of rewritten copies of the enhanced view whose sources are at hand, when that view alone is turned back.
     views : dict of str to frozenset of str
         The views, enhanced and classic, that each instance is in from now on, by name.
     obsolete : list of str
@@ -195,6 +199,8 @@ class Plan:
     spare: set[str] = field(default_factory=set)
     targets: dict[str, Target] = field(default_factory=dict)
     became: Became = field(default_factory=dict)
+    turned_back: dict[str, tuple[Target, ...]] = field(default_factory=dict)
+    at_hand: set[str] = field(default_factory=set)
     views: dict[str, frozenset[str]] = field(default_factory=dict)
     obsolete: list[str] = field(default_factory=list)
     unresolved: dict[str, str] = field(default_factory=dict)

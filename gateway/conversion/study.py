@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from gateway.conversion.build import build
 from gateway.conversion.evidence import Resolve
 from gateway.conversion.facts import Facts, gather
 from gateway.conversion.headers import Headers
-from gateway.conversion.held import NOTHING, Dependant, Held
+from gateway.conversion.held import NOTHING, VIEWS, Dependant, Held
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.plan import make_plan
 from gateway.conversion.planned import Companion, Frozen, Plan, Planned, Unplannable
@@ -128,6 +128,8 @@ class StudyConversion:
         References to what nobody has, or that cannot be rewritten, with the SOP Instance UID of the first that has it.
     standing : dict of str to tuple of str
         SOP Instance UIDs of received enhanced objects and of the classic images that their frames are (G23).
+    at_hand : frozenset of str
+        Names of rewritten copies that are left out of the view that is made, because their sources are at hand.
     unsigned : list of str
         SOP Instance UIDs of sources whose digital signatures what was made of them does not have (G25).
     """
@@ -141,6 +143,7 @@ class StudyConversion:
     views: dict[str, frozenset[str]] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
     standing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    at_hand: frozenset[str] = frozenset()
     unsigned: list[str] = field(default_factory=list)
 
     def record(self, study: str) -> dict:
@@ -213,6 +216,7 @@ def convert_facts(
     headers: Headers | None = None,
     begun: Callable[[Recipe, list[Facts]], None] = lambda recipe, frames: None,
     progress: Callable[[int], None] = lambda count: None,
+    views: Collection[str] = VIEWS,
 ) -> StudyConversion:
     """Convert instances of one study, or of one patient.
 
@@ -239,6 +243,8 @@ def convert_facts(
         Told the recipe and the sources of every image before it is proved.
     progress : callable
         Told how many frames were done since the last call.
+    views : collection of str
+        The views to make, enhanced and classic.
 
     Raises
     ------
@@ -265,6 +271,7 @@ def convert_facts(
                 held=replace(held, dependants=settled),
                 resolve=place_of,
                 read=read,
+                views=views,
             )
         except Unplannable as error:
             failed[error.subject] = f"it cannot be converted: {error.problem}"
@@ -282,7 +289,7 @@ def convert_facts(
             result.objects.append(converted)
             progress(len(planned.frames))
         else:
-            if _make_companions(plan, recipe_path, result, failed, stuck):
+            if _make_companions(plan, recipe_path, result, failed, stuck, progress):
                 return result
         for converted in result.objects:
             converted.recipe.path.unlink(missing_ok=True)
@@ -294,6 +301,7 @@ def convert_facts(
 def _begun(plan: Plan, facts: Sequence[Facts], settled: Sequence[Facts]) -> StudyConversion:
     """Return what a plan says of a conversion before anything is made."""
     made_of = {fact.name for planned in plan.objects for fact in planned.frames}
+    twins = set(plan.twins.values())
     made_of.update(fact.name for companion in plan.companions if companion.replaces for fact in companion.sources)
     return StudyConversion(
         kept=plan.kept,
@@ -305,8 +313,14 @@ def _begun(plan: Plan, facts: Sequence[Facts], settled: Sequence[Facts]) -> Stud
         standing={
             fact.sop_instance: fact.conversion_sources
             for fact in (*facts, *settled)
-            if fact.name in plan.spare or fact.sop_instance in plan.twins.values()
+            if fact.name in plan.spare or fact.sop_instance in twins
+        }
+        | {
+            fact.sop_instance: tuple(target.sop_instance for target in plan.turned_back[fact.name])
+            for fact in facts
+            if fact.name in plan.turned_back
         },
+        at_hand=frozenset(plan.at_hand),
         unsigned=sorted(fact.sop_instance for fact in facts if fact.signed and fact.name in made_of),
     )
 
@@ -317,6 +331,7 @@ def _make_companions(
     result: StudyConversion,
     failed: dict[str, str],
     stuck: dict[str, str],
+    progress: Callable[[int], None],
 ) -> bool:
     """Make the companions of a plan; False if one failed.
 
@@ -324,6 +339,7 @@ def _make_companions(
     """
     for companion in plan.companions:
         fault("convert.companion")
+        progress(0)
         path = recipe_path(companion.sop_instance)
         try:
             recipe = companion.build(path)

@@ -19,6 +19,7 @@ from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
 from gateway.archive.rows import DerivedRow, InstanceRow
 from gateway.archive.views import View, view_named
+from gateway.conversion.classic import NEW, RESTORED
 from gateway.conversion.held import Dependant, Held
 from gateway.conversion.identity import Identity
 from gateway.conversion.study import (
@@ -56,6 +57,10 @@ CHECKPOINT_INTERVAL = 3.0
 
 # Per-Frame Functional Groups Sequence as it begins in every recipe: tag, VR, undefined length.
 _PER_FRAME = b"\x00\x52\x30\x92SQ\0\0\xff\xff\xff\xff"
+
+
+# What the index calls companions that are more to their sources than that (`DerivedRow`).
+_KINDS = {NEW: "classic", RESTORED: "restored"}
 
 
 class _Stopped(Exception):
@@ -254,6 +259,7 @@ class Converter:
             dependants=[Dependant(fact, work.dependants.views[fact.name]) for fact in settled],
             guises=lambda uids: guises(self.archive, list(uids), work.withdrawn),
             members=lambda uids: self.archive.members(list(uids)),
+            last_number=self.archive.last_number,
             fixed=work.dependants.fixed,
         )
         result = convert_facts(
@@ -332,7 +338,7 @@ def companion_row(made: Made, priors: Collection[str]) -> DerivedRow:
         attributes=top_level(recipe) if companion.described is None else companion.described,
         views=views,
         references=companion.refers,
-        kind="copy" if companion.replaces else "companion",
+        kind=_KINDS.get(companion.kind, "copy" if companion.replaces else "companion"),
         prior=any(fact.name in priors for fact in companion.sources),
     )
 

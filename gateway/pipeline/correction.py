@@ -13,11 +13,12 @@ from dataclasses import replace
 from gateway.archive.index import Archive
 from gateway.archive.rows import RECEIVED, InstanceRow, Settlement
 from gateway.archive.views import NO_VIEW
+from gateway.conversion.classic import NEW
 from gateway.conversion.held import ENHANCED
 from gateway.conversion.planned import Frozen
 from gateway.conversion.presentation import PresentationState
 from gateway.observe import warning
-from gateway.standard.sop_classes import CLASSIC_MODALITIES
+from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
 
 
 def withdrawn_objects(archive: Archive, frozen: Sequence[Frozen], rows: Sequence[InstanceRow]) -> set[str]:
@@ -79,8 +80,9 @@ def reopened(
 ) -> tuple[list[Frozen], list[InstanceRow], tuple[str, ...]]:
     """Return what is frozen, what is to be decided about, and what is withdrawn, once corrections are taken in."""
     gone = withdrawn_objects(archive, frozen, rows)
+    images = _classic_images(archive, study, rows)
     if not gone:
-        return list(frozen), list(rows), ()
+        return list(frozen), list(rows), tuple(sorted(images))
     undecided = {row.name for row in rows}
     freed = {uid for item in frozen if item.sop_instance in gone for uid, _ in item.frames}
     again = [row for row in archive.study_sources(study) if row.sop_instance in freed and row.name not in undecided]
@@ -88,7 +90,7 @@ def reopened(
     return (
         kept,
         [*rows, *again],
-        tuple(sorted(gone | _states(archive, study, [item for item in frozen if item.sop_instance in gone]))),
+        tuple(sorted(gone | images | _states(archive, study, [item for item in frozen if item.sop_instance in gone]))),
     )
 
 
@@ -100,6 +102,22 @@ def _states(archive: Archive, study: str, withdrawn: Sequence[Frozen]) -> set[st
         for made in record.get("companions", ())
         if made["kind"] == PresentationState.kind
         and any({(uid, digest) for uid, digest in made["sources"]} <= set(item.frames) for item in withdrawn)
+    }
+
+
+def _classic_images(archive: Archive, study: str, rows: Sequence[InstanceRow]) -> set[str]:
+    """Return the SOP Instance UIDs of classic images of enhanced objects that have come again with other content.
+
+    One under its original's UID stays: the same UID cannot be given to another image.
+    """
+    digests = {row.sop_instance: row.digest for row in rows if row.sop_class in ENHANCED_CLASSES}
+    if not digests:
+        return set()
+    return {
+        made["sop_instance"]
+        for record in archive.partitions(study)
+        for made in record.get("companions", ())
+        if made["kind"] == NEW and any(uid in digests and digests[uid] != digest for uid, digest in made["sources"])
     }
 
 

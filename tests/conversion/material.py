@@ -14,13 +14,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from gateway.conversion.classic import ClassicPlan, plan_classic
 from gateway.conversion.facts import Facts
 from gateway.conversion.identity import Identity
 from gateway.conversion.study import SourceFile, StudyConversion, convert_facts, gather_all
 from gateway.objects.part10 import file_meta, read_header
-from gateway.objects.recipe import Recipe, digest_of, seal
+from gateway.objects.recipe import Recipe, digest_of
 from gateway.objects.stream import FileSource
+from gateway.standard.sop_classes import ENHANCED_CLASSES
 
 CLASSIC = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
 LEGACY = {
@@ -228,24 +228,26 @@ def _written(recipe: Recipe, where: Mapping[str, Path], folder: Path) -> Path:
     return path
 
 
-def turned_back(paths: Sequence[Path], folder: Path, **options: Any) -> tuple[list[Path], ClassicPlan]:
-    """Turn enhanced files back as the box does; return the classic images as files, in order, and the plan."""
+@dataclass
+class TurnedBack:
+    """What became of enhanced objects: why some stay, what the frames of the others are, and everything else."""
+
+    kept: dict[str, str]
+    standing: dict[str, tuple[str, ...]]
+    result: StudyConversion
+
+
+def turned_back(paths: Sequence[Path], folder: Path, **options: Any) -> tuple[list[Path], TurnedBack]:
+    """Turn enhanced files back as the box does; return what is new in the classic view as files, and what became."""
     facts = facts_of(paths)
     folder.mkdir(parents=True, exist_ok=True)
     options.setdefault("identity", Identity())
-    plan = plan_classic(facts, **options)
+    result = convert_facts(facts, lambda uid: folder / f"{uid}.recipe", views=("classic",), **options)
     where = {fact.name: fact.path for fact in facts}
-    files = []
-    for image in plan.images:
-        recipe = image.build(folder / f"{image.sop_instance}.recipe")
-        seal(recipe, image.prove(recipe))
-        stream = b"".join(Recipe.load(recipe.path).source(where.__getitem__).chunks())
-        assert len(stream) == recipe.length
-        assert hashlib.blake2b(stream, digest_size=16).hexdigest() == recipe.digest
-        path = folder / f"{recipe.sop_instance}.dcm"
-        path.write_bytes(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax) + stream)
-        files.append(path)
-    return files, plan
+    files = [_written(made.recipe, where, folder) for made in result.companions]
+    staying = [fact for fact in facts if fact.sop_class in ENHANCED_CLASSES and "classic" in result.views[fact.name]]
+    kept = {fact.name: result.kept[fact.name] for fact in staying}
+    return files, TurnedBack(kept, result.standing, result)
 
 
 def made_of(

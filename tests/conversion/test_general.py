@@ -254,11 +254,12 @@ def test_G23_a_received_object_whose_sources_are_held_is_their_twin(tmp_path: Pa
     assert again.kept[first.files[0].name] == "received enhanced; its sources are held"
 
 
-def test_G23_an_object_with_only_some_sources_held_is_no_twin(tmp_path: Path) -> None:
+def test_G23_of_an_object_with_only_some_sources_held_these_are_not_converted_again(tmp_path: Path) -> None:
     paths, first = _twin(tmp_path, series_of())
     again = convert([*paths[:2], *first.files], tmp_path / "second")
-    assert [ds.NumberOfFrames for ds in again.objects] == [2]
-    assert again.kept == {first.files[0].name: "enhanced already"}
+    assert again.objects == []
+    assert again.result.twins == {path.name: first.files[0].stem for path in paths[:2]}
+    assert [made.companion.kind for made in again.result.companions] == ["restored image"]
 
 
 def test_G23_own_output_that_comes_back_is_recognised(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conversion.enhanced_material import ENHANCED_SERIES, enhanced_of, save_enhanced
-from conversion.material import CLASSIC, ENHANCED, STUDY, item, turned_back
+from conversion.material import CLASSIC, ENHANCED, STUDY, item, made_of, save_all, series_of, turned_back
 from conversion.reading import plain
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -387,11 +387,26 @@ def test_K7_images_that_are_held_are_not_made_again(tmp_path: Path) -> None:
             frame.ConversionSourceAttributesSequence = [source]
 
     path = save_enhanced(enhanced_of("CT", change=change), tmp_path / "in" / "1.dcm")
-    files, plan = turned_back([path], tmp_path / "all", held=lambda uid: uid.startswith(f"{STUDY}.60."))
-    assert (files, list(plan.held)) == ([], ["1.dcm"])
-    files, plan = turned_back([path], tmp_path / "some", held=lambda uid: uid == f"{STUDY}.60.2")
+
+    def held(*numbers: int) -> Callable[[str], tuple[str, str] | None]:
+        uids = {f"{STUDY}.60.{number}" for number in numbers}
+        return lambda uid: (STUDY, f"{STUDY}.60") if uid in uids else None
+
+    files, made = turned_back([path], tmp_path / "all", resolve=held(0, 1, 2, 3))
+    assert (files, made.kept) == ([], {})
+    assert made.result.views["1.dcm"] == {"enhanced"}
+    files, made = turned_back([path], tmp_path / "some", resolve=held(2))
     assert [path.stem for path in files] == [f"{STUDY}.60.{n}" for n in (0, 1, 3)]
-    assert plan.origins[f"{ENHANCED_SERIES}.1", 3] == (CLASSIC["CT"], f"{STUDY}.60.2")
+    assert made.standing == {f"{ENHANCED_SERIES}.1": tuple(f"{STUDY}.60.{n}" for n in range(4))}
+
+
+def test_K7_images_that_come_with_the_object_are_its_frames(tmp_path: Path) -> None:
+    sources = series_of("CT", 4)
+    path = made_of(sources, tmp_path / "made").files[0]
+    files, made = turned_back([path, *save_all(sources[:2], tmp_path / "in")], tmp_path / "back")
+    assert [path.stem for path in files] == [source.SOPInstanceUID for source in sources[2:]]
+    assert made.result.twins == dict.fromkeys(("000.dcm", "001.dcm"), path.stem)
+    assert made.result.views["000.dcm"] == {"classic"}
 
 
 _MEASURE = """
