@@ -305,24 +305,23 @@ def plan_classic(
             continue
         if copies[fact.sop_instance] == 1:  # which of several is right cannot be known
             candidates.append(fact)
-    objects = list(_usable(candidates, identity, plan))
+    objects = list(_opened(candidates, identity, plan))
     _number(objects, identity, last_number)
     _images(objects, plan, place)
     return plan
 
 
-def _usable(candidates: Iterable[Facts], identity: Identity, plan: ClassicPlan) -> Iterator[Enhanced]:
-    """Yield the objects of which every frame can become an image."""
+def _opened(candidates: Iterable[Facts], identity: Identity, plan: ClassicPlan) -> Iterator[Enhanced]:
+    """Yield the objects that are what they say."""
     for fact in candidates:
         try:
-            enhanced = Enhanced(fact, identity)
-            for number in range(1, enhanced.frames.count + 1):
-                enhanced.unfolded(number)
+            yield Enhanced(fact, identity)
         except (GatewayError, OSError, ValueError) as error:
-            problem = error.problem if isinstance(error, GatewayError) else str(error)
-            plan.kept[fact.name] = f"it stays enhanced: {problem}"
-            continue
-        yield enhanced
+            plan.kept[fact.name] = _staying(error)
+
+
+def _staying(error: Exception) -> str:
+    return f"it stays enhanced: {error.problem if isinstance(error, GatewayError) else error}"
 
 
 def _number(objects: Iterable[Enhanced], identity: Identity, last_number: Callable[[str], int]) -> None:
@@ -344,7 +343,11 @@ def _images(objects: Sequence[Enhanced], plan: ClassicPlan, place: Callable[[str
     for enhanced in sorted(objects, key=lambda enhanced: not enhanced.restored):
         fact, classic = enhanced.fact, CONVERSIONS[enhanced.modality].classic
         count = range(1, enhanced.frames.count + 1)
-        found = [enhanced.identity_of(number, enhanced.unfolded(number), turned) for number in count]
+        try:
+            found = [enhanced.identity_of(number, enhanced.unfolded(number), turned) for number in count]
+        except (GatewayError, OSError, ValueError) as error:
+            plan.kept[fact.name] = _staying(error)
+            continue
         uids = {instance for instance, _ in found}
         if len(uids) != len(found) or not taken.isdisjoint(uids):
             plan.kept[fact.name] = "it stays enhanced: two of its frames, or another object, have one source"

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from conversion.material import turned_back
+from conversion.material import LEGACY, convert, turned_back
 from conversion.reading import plain
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -96,3 +96,56 @@ def _block(ds: Dataset, key: tuple) -> int:
     blocks = [tag.element for tag in sorted(ds.keys()) if tag.group == key[0] and tag.is_private_creator]
     named = [n for n in blocks if ds[key[0], n].value.strip().encode() == key[1]]
     return named[key[2]]
+
+
+# Groups that a Legacy Converted Enhanced MR object has too. Frame by frame they must say what the scanner's say; where
+# its two exports differ themselves ours can only follow the classic one.
+SAME_GROUPS = {
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth"),
+    "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "RescaleType"),
+    "FrameContentSequence": ("FrameAcquisitionDateTime", "StackID", "InStackPositionNumber", "DimensionIndexValues"),
+    "MRImageFrameTypeSequence": ("PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique"),
+    "FrameAnatomySequence": ("FrameLaterality",),
+}
+
+# Top level: PERFUSION_FFE is the classic Image Type's value 3; the classic images have a Content Time each, of which
+# the first is taken; the rest is identity.
+TOP_DIFFERENT = {
+    "ImageType", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "ContentTime", "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+}  # fmt: skip
+
+
+def _item(ds: Dataset, frame: int, keyword: str) -> Dataset:
+    for groups in (ds.SharedFunctionalGroupsSequence[0], ds.PerFrameFunctionalGroupsSequence[frame]):
+        if keyword in groups:
+            return groups[keyword].value[0]
+    raise AssertionError(keyword)
+
+
+def test_E9_E10_E11_E12_our_enhanced_object_of_the_classic_images_is_the_scanners(tmp_path: Path) -> None:
+    ours = convert(sorted((PAIR / "classic").iterdir()), tmp_path).one
+    theirs = dcmread(next((PAIR / "enhanced").iterdir()))
+    size = len(theirs.PixelData) // 40
+    frames = {ours.PixelData[size * n : size * (n + 1)]: n for n in range(40)}
+    assert len(frames) == 40
+    for number in range(40):
+        own = frames[theirs.PixelData[size * number : size * (number + 1)]]
+        assert own == number, "the same order"
+        for group, keywords in SAME_GROUPS.items():
+            one, other = _item(ours, own, group), _item(theirs, number, group)
+            for keyword in keywords:
+                assert one[keyword].value == other[keyword].value, keyword
+        place, their_place = (_item(ds, number, "PlanePositionSequence") for ds in (ours, theirs))
+        assert place.ImagePositionPatient == pytest.approx(their_place.ImagePositionPatient, abs=1e-10)
+        region, their_region = (
+            _item(ds, number, "FrameAnatomySequence").AnatomicRegionSequence[0] for ds in (ours, theirs)
+        )
+        assert (region.CodeMeaning, their_region.CodeMeaning) == ("Brain", "Brain")
+    both = [e for e in theirs if not e.tag.is_private and not e.is_empty and e.keyword in ours]
+    different = {e.keyword for e in both if e.value != ours[e.keyword].value}
+    assert different - {"SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"} == TOP_DIFFERENT
+    # What Enhanced MR demands beyond this the scanner tells its classic images in a private sequence only (E1).
+    assert ours.SOPClassUID == LEGACY["MR"]
