@@ -18,6 +18,7 @@ COMMANDS = {
     "convert": "Convert files and folders without a running box.",
     "status": "Show what the box is doing, per study and destination.",
     "queue": "See and hurry the work that waits.",
+    "fhir": "Print a study as a FHIR R5 ImagingStudy resource.",
     "config": "Check the configuration, show what is in effect, print an example.",
 }
 
