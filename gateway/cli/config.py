@@ -1,4 +1,4 @@
-"""``gateway config``: check, show and start a configuration."""
+"""``gateway config``: check, show and start a configuration, and say what a box with it conforms to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.cli.common import config_option, json_option, load_config, print_js
 
 @click.group()
 def command() -> None:
-    """Check the configuration, show what is in effect, print an example."""
+    """Check the configuration, show what is in effect, print an example or the conformance statement."""
 
 
 @command.command()
@@ -52,3 +52,12 @@ def example() -> None:
     from gateway.service import config
 
     click.echo(config.EXAMPLE, nl=False)
+
+
+@command.command()
+@config_option
+def conformance(config_path: Path | None) -> None:
+    """Print the DICOM conformance statement of a box with this configuration (PS3.2), as Markdown."""
+    from gateway.cli.conformance import statement
+
+    click.echo(statement(load_config(config_path)), nl=False)

@@ -19,7 +19,7 @@ COMMANDS = {
     "status": "Show what the box is doing, per study and destination.",
     "queue": "See and hurry the work that waits.",
     "fhir": "Print a study as a FHIR R5 ImagingStudy resource.",
-    "config": "Check the configuration, show what is in effect, print an example.",
+    "config": "Check the configuration, show what is in effect, print an example or the conformance statement.",
 }
 
 

@@ -1,0 +1,96 @@
+"""The conformance statement says what the running tables and the configuration say, entity by entity."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pydicom.uid import UID
+
+from gateway.cli import conformance
+from gateway.cli.conformance_tables import GROUPS, OPTIONS, optional
+from gateway.cli.main import main
+from gateway.network import negotiation, storage
+from gateway.service.config import EXAMPLE, parse
+
+TITLES = {"GATEWAY": "received", "GATEWAY_ENH": "enhanced", "GATEWAY_CLS": "classic"}
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return conformance.statement(parse(EXAMPLE))
+
+
+def chapter(text: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next of its level or a higher one."""
+    match = re.search(rf"^(#+) {re.escape(heading)}$", text, re.MULTILINE)
+    assert match, heading
+    rest = text[match.end() :]
+    end = re.search(rf"^#{{1,{len(match[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def test_the_command_prints_the_statement_of_its_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('[gateway]\nae_title = "BOX"\nport = 4711\n')
+    done = CliRunner().invoke(main, ["config", "conformance", "--config", str(path)])
+    assert done.exit_code == 0
+    assert done.stdout == conformance.statement(parse(path.read_text()))
+    assert "#### 3.2.1 BOX" in done.stdout
+    assert "3.2.2" not in done.stdout
+    assert "| BOX | received | 4711 |" in done.stdout
+
+
+def test_the_chapters_are_those_of_the_standard_in_their_order(text: str) -> None:
+    numbers = re.findall(r"^#+ ([0-9](?:\.[0-9]+)*) ", text, re.MULTILINE)
+    assert numbers == sorted(numbers, key=lambda number: [int(part) for part in number.split(".")])
+    assert {"1", "2", "3", "3.1", "3.2", "3.3", "3.4", "4", "5", "6", "7"} <= set(numbers)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_every_application_entity_has_a_chapter_with_its_view_and_services(text: str, title: str) -> None:
+    (heading,) = re.findall(rf"^#### (3\.2\.[0-9] {title})$", text, re.MULTILINE)
+    said = chapter(text, heading)
+    assert f"Possesses the view *{TITLES[title]}*" in said
+    for uid, service in negotiation.SERVICES.items():
+        if service.right != "store":
+            assert f"| {UID(uid).name} | {uid} | no | yes |" in said
+    for part in ("SOP classes", "Association policies", "Association initiation", "Association acceptance"):
+        assert re.search(rf"^##### 3\.2\.[0-9]\.[0-9] {part}$", said, re.MULTILINE)
+
+
+def test_every_service_that_runs_is_in_the_overview_and_every_storage_class_in_the_annex(text: str) -> None:
+    assert {service.right for service in negotiation.SERVICES.values()} <= {group.right for group in GROUPS}
+    overview, annex = chapter(text, "1 Conformance statement overview"), text.partition("## Annex B")[2]
+    for uid, service in negotiation.SERVICES.items():
+        assert uid in (annex if service.right == "store" else overview)
+    for syntax in negotiation.TRANSFER_SYNTAXES:
+        assert f"| {syntax} |" in annex
+
+
+def test_every_status_and_option_has_its_words(text: str) -> None:
+    assert {storage.SUCCESS, *(status for _, status in storage.STATUSES)} == set(conformance.STORE_STATUSES)
+    extended = optional("gateway.network.negotiation", "EXTENDED", {})
+    assert {meaning for meanings in extended.values() for meaning in meanings if meaning} <= OPTIONS.keys()
+
+
+def test_keys_of_queries_are_in_the_annex_when_queries_are_answered(text: str) -> None:
+    keys = optional("gateway.standard.query_keys", "KEYS", {})
+    answered = any(service.right == "query" for service in negotiation.SERVICES.values())
+    assert ("## Annex C" in text) == bool(keys and answered)
+    assert ("Not provided in this version: Query" in text) != answered
+
+
+def test_peers_and_destinations_are_those_of_the_configuration(text: str) -> None:
+    configured = chapter(text, "3.4 Configuration")
+    assert "| CT1 | 192.0.2.10 | 104 | store, query, retrieve, commit | converted |" in configured
+    assert "| PACS | 192.0.2.20 | 104 | enhanced | classic |" in configured
+    assert "a caller that is none is refused" in configured
+
+
+def test_tables_are_well_formed(text: str) -> None:
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1, block
