@@ -11,7 +11,15 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.archive.comparison import same_object
-from gateway.archive.entities import describe, find_series, insert, insert_references, referred, supersede
+from gateway.archive.entities import (
+    describe,
+    describe_instance,
+    find_series,
+    insert_instance,
+    insert_references,
+    referred,
+    supersede,
+)
 from gateway.archive.files import digest_of_name, storage_errors
 from gateway.archive.jobs import CONVERT
 from gateway.archive.partitions import OWN_REASON
@@ -146,9 +154,8 @@ def _store(
         # Never converted; but what refers to converted objects needs a copy in the view that does not have them.
         settled = not archive.guises(sorted(references))
         views, reason = ALL_VIEWS, f"came from destination {origin.peer}"
-    description = describe(header.dataset)
+    series = find_series(connection, header.study, header.series, now, lambda: describe(header.dataset))
     row = {
-        "series": find_series(connection, header.study, header.series, now, lambda: description),
         "sop_instance": header.sop_instance,
         "sop_class": header.sop_class,
         "name": name,
@@ -167,7 +174,7 @@ def _store(
         "prior": int(origin.prior),
         "received_at": now,
     }
-    instance = insert(connection, "instance", row | description["instance"])
+    instance = insert_instance(connection, series, row, describe_instance(header.dataset))
     if returned:
         supersede(connection, instance, reason)
     insert_references(connection, instance, references)

@@ -6,7 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gateway.archive import forms
+from gateway.archive.attributes import as_json, document, member, tag_named
 from gateway.archive.rows import (
+    INSTANCE_COLUMNS,
     PATIENT_COLUMNS,
     SERIES_COLUMNS,
     STUDY_COLUMNS,
@@ -15,19 +18,81 @@ from gateway.archive.rows import (
     patient_scope,
 )
 from gateway.conversion.references import referenced
-from gateway.objects.elements import DataSet
+from gateway.objects.elements import DataSet, items, text
+from gateway.standard.anatomy import BODY_PARTS
+from gateway.standard.query_keys import COMPUTED, FURTHER_KEYS, IMAGE, KEYS, PATIENT, SERIES, STUDY
 
 Description = Mapping[str, dict[str, Any]]
 
 
+# Keys of each level that have no column of their own.
+_HELD = frozenset(
+    (*PATIENT_COLUMNS.values(), *STUDY_COLUMNS.values(), *SERIES_COLUMNS.values(), *INSTANCE_COLUMNS.values())
+) - {"PatientBirthDate", "ReferringPhysicianName", "SeriesDate", "SeriesTime"}
+_DOCUMENTS: dict[str, tuple[str, ...]] = {
+    level: tuple(
+        keyword
+        for keyword in (*(key.keyword for key in KEYS[level] if key.type == "O"), *FURTHER_KEYS[level])
+        if keyword not in COMPUTED[level] and keyword not in _HELD
+    )
+    for level in KEYS
+}
+
+
 def describe(ds: DataSet) -> Description:
     """Return what the index holds of an object, entity by entity."""
+    patient, study = columns_of(ds, PATIENT_COLUMNS), columns_of(ds, STUDY_COLUMNS)
     return {
-        "patient": columns_of(ds, PATIENT_COLUMNS),
-        "study": columns_of(ds, STUDY_COLUMNS),
-        "series": columns_of(ds, SERIES_COLUMNS),
-        "instance": instance_columns(ds),
+        "patient": patient | name_columns(patient["name"]) | _document(ds, PATIENT) | {"indexed": 1},
+        "study": study
+        | date_columns(study["date"], study["time"])
+        | {"zone": forms.zone(text(ds, "TimezoneOffsetFromUTC"))}
+        | _document(ds, STUDY)
+        | {"indexed": 1},
+        "series": columns_of(ds, SERIES_COLUMNS) | _document(ds, SERIES) | {"indexed": 1},
+        **describe_instance(ds),
     }
+
+
+def describe_instance(ds: DataSet) -> Description:
+    """Return what the index holds of an instance alone, and the anatomic regions that it shows."""
+    return {
+        "instance": instance_columns(ds) | _document(ds, IMAGE),
+        "regions": dict.fromkeys(_regions(ds)),
+    }
+
+
+def name_columns(name: str) -> dict[str, Any]:
+    """Return the columns that a patient's name is matched by."""
+    found = forms.name(name)
+    return dict(zip(("name_a", "name_i", "name_p", "sound"), found, strict=True))
+
+
+def date_columns(date: str, time: str) -> dict[str, Any]:
+    """Return the columns that a study's date and time are matched by."""
+    day, clock = forms.day(date), forms.clock(time)
+    return {
+        "day": day.first if day else None if date else forms.EMPTY,
+        "clock": clock.first if clock else None if time else forms.EMPTY,
+    }
+
+
+def _document(ds: DataSet, level: str) -> dict[str, Any]:
+    return {"more": as_json(document(ds, _DOCUMENTS[level]))}
+
+
+def _regions(ds: DataSet) -> list[str]:
+    """Return the anatomic regions of an instance as documents of one code each (PS3.4 C.3.4, PS3.16 annex L)."""
+    places = [ds, *items(ds, "SharedFunctionalGroupsSequence")]
+    places += [item for place in places[1:] for item in items(place, "FrameAnatomySequence")]
+    found = [document(code, _CODE) for place in places for code in items(place, "AnatomicRegionSequence")]
+    if not found and (part := BODY_PARTS.get(text(ds, "BodyPartExamined"))):
+        values = (part[0], "SCT", part[1])
+        found = [{member(tag_named(keyword)): [value] for keyword, value in zip(_CODE, values, strict=True)}]
+    return sorted({code for one in found if (code := as_json(one))})
+
+
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 
 
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
@@ -60,6 +125,15 @@ def find_series(
 def _find_patient(connection: sqlite3.Connection, scope: str, columns: dict[str, Any]) -> int:
     found = connection.execute("SELECT id FROM patient WHERE scope = ?", (scope,)).fetchone()
     return found[0] if found else insert(connection, "patient", {"scope": scope} | columns)
+
+
+def insert_instance(
+    connection: sqlite3.Connection, series: int, row: Mapping[str, Any], description: Description
+) -> int:
+    """Insert an instance of a series, as `describe` has described it, and return its id."""
+    sql = "INSERT OR IGNORE INTO series_region (series, region) VALUES (?, ?)"
+    connection.executemany(sql, ((series, region) for region in description.get("regions", ())))
+    return insert(connection, "instance", {"series": series} | row | description["instance"])
 
 
 def referred(ds: DataSet) -> set[str]:

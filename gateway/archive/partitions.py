@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive.entities import describe, find_series, insert, insert_references, referred
+from gateway.archive.entities import describe, find_series, insert, insert_instance, insert_references, referred
 from gateway.archive.files import digest_of_name, key_of, write_durable
 from gateway.archive.rows import DerivedRow, Settlement
 from gateway.errors import ArchiveError
@@ -171,7 +171,6 @@ def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: f
     description = one["description"]
     series = find_series(connection, one["study"], one["series"], now, lambda: description)
     row = common | {
-        "series": series,
         "kind": "derived",
         "transfer_syntax": one["transfer_syntax"],
         "length": one["length"],
@@ -185,5 +184,5 @@ def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: f
         "prior": int(one["prior"]),
         "received_at": now,
     }
-    instance = insert(connection, "instance", row | description["instance"])
+    instance = insert_instance(connection, series, row, description)
     insert_references(connection, instance, one["references"])

@@ -126,12 +126,86 @@ _GUISES = (
     "CREATE INDEX twin_by_source ON twin(source)",
 )
 
+# What a query matches (PS3.4 C.2.2.2), in the forms of `gateway.archive.forms`: days and microseconds as numbers, -1 when
+# there is no value, NULL when it is none; names folded by component group. more: a document of
+# `gateway.archive.attributes`, NULL when nothing is in it. indexed: 0 for rows older than these columns.
+_QUERY_COLUMNS = (
+    *(f"ALTER TABLE patient ADD COLUMN {name} TEXT" for name in ("name_a", "name_i", "name_p", "sound", "more")),
+    "ALTER TABLE patient ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX patient_by_name ON patient(name_a)",
+    "CREATE INDEX patient_by_ideographic_name ON patient(name_i) WHERE name_i IS NOT NULL",
+    "CREATE INDEX patient_by_phonetic_name ON patient(name_p) WHERE name_p IS NOT NULL",
+    "CREATE INDEX patient_unindexed ON patient(id) WHERE indexed = 0",
+    *(f"ALTER TABLE study ADD COLUMN {name} INTEGER" for name in ("day", "clock", "zone")),
+    "ALTER TABLE study ADD COLUMN more TEXT",
+    "ALTER TABLE study ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX study_by_day ON study(day, clock)",
+    "CREATE INDEX study_by_study_id ON study(study_id)",
+    "CREATE INDEX study_unindexed ON study(id) WHERE indexed = 0",
+    "ALTER TABLE series ADD COLUMN more TEXT",
+    "ALTER TABLE series ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX series_unindexed ON series(id) WHERE indexed = 0",
+    "ALTER TABLE instance ADD COLUMN more TEXT",
+    """CREATE TABLE series_region (
+        series INTEGER NOT NULL REFERENCES series(id), region TEXT NOT NULL, PRIMARY KEY (series, region))
+        WITHOUT ROWID""",
+)
+
+
+def _study_classes(event: str, when: str, row: str, change: str) -> str:
+    """Return the trigger that adds `change` to the tally of an instance's class in its study, for each view."""
+    return f"""CREATE TRIGGER instance_class_{event.split()[0].lower()} AFTER {event} ON instance WHEN {when} BEGIN
+        INSERT INTO study_class (study, view, sop_class, instances)
+            SELECT s.study, bit, {row}.sop_class, {change} FROM {_BITS} JOIN series s ON s.id = {row}.series
+            WHERE {change} <> 0
+            ON CONFLICT (study, view, sop_class) DO UPDATE SET instances = instances + excluded.instances;
+        END"""
+
+
+def _study_modalities(event: str, when: str, change: str) -> str:
+    """Return the trigger that carries a change of a series' tally on to the modalities of its study."""
+    return f"""CREATE TRIGGER series_modality_{event.split()[0].lower()} AFTER {event} ON series_tally WHEN {when} BEGIN
+        INSERT INTO study_modality (study, view, modality, series)
+            SELECT study, new.view, modality, {change} FROM series WHERE id = new.series
+            ON CONFLICT (study, view, modality) DO UPDATE SET series = series + excluded.series;
+        END"""
+
+
+# SOP Classes and Modalities in Study of each view (C.3.4): gathered from a million instances they would take seconds.
+_STUDY_TALLIES = (
+    """CREATE TABLE study_class (
+        study INTEGER NOT NULL, view INTEGER NOT NULL, sop_class TEXT NOT NULL, instances INTEGER NOT NULL,
+        PRIMARY KEY (study, view, sop_class)) WITHOUT ROWID""",
+    "CREATE INDEX study_class_by_class ON study_class(sop_class, view, study, instances)",
+    """CREATE TABLE study_modality (
+        study INTEGER NOT NULL, view INTEGER NOT NULL, modality TEXT NOT NULL, series INTEGER NOT NULL,
+        PRIMARY KEY (study, view, modality)) WITHOUT ROWID""",
+    "CREATE INDEX study_modality_by_modality ON study_modality(modality, view, study, series)",
+    f"""INSERT INTO study_class SELECT s.study, bit, i.sop_class, count(*)
+        FROM instance i JOIN series s ON s.id = i.series JOIN {_BITS} ON i.views & bit GROUP BY 1, 2, 3""",
+    """INSERT INTO study_modality SELECT s.study, y.view, s.modality, count(*)
+        FROM series_tally y JOIN series s ON s.id = y.series WHERE y.instances > 0 GROUP BY 1, 2, 3""",
+    _study_classes("INSERT", "new.views <> 0", "new", "((new.views & bit) <> 0)"),
+    _study_classes("DELETE", "old.views <> 0", "old", "(0 - ((old.views & bit) <> 0))"),
+    _study_classes(
+        "UPDATE OF views", "new.views <> old.views", "new", "(((new.views & bit) <> 0) - ((old.views & bit) <> 0))"
+    ),
+    _study_modalities("INSERT", "new.instances > 0", "1"),
+    _study_modalities(
+        "UPDATE OF instances",
+        "(new.instances > 0) <> (old.instances > 0)",
+        "(new.instances > 0) - (old.instances > 0)",
+    ),
+)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
     ("0003_work", _WORK),
     ("0004_tallies", _TALLIES),
     ("0005_guises", _GUISES),
+    ("0006_query_columns", _QUERY_COLUMNS),
+    ("0007_study_tallies", _STUDY_TALLIES),
 )
 
 

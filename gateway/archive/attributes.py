@@ -1,0 +1,163 @@
+"""Attributes of an object as JSON: what the index holds of an entity besides its columns.
+
+A document maps the tag of each attribute that has a value, as ``"00081032"``, to the list of its values: text as
+Unicode, numbers, the items of a sequence as documents. Where values are not compared as they are written, ``"m..."``
+holds the forms of `gateway.archive.forms` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_keyword
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
+
+from gateway.archive import forms
+from gateway.objects.elements import DataSet, Element, numbers, settle_vr, standard_vr, stripped, tag_of, text, texts
+from gateway.standard.query_keys import UNLISTED
+
+Document = dict[str, list[Any]]
+
+NUMERIC_TEXT = frozenset(("DS", "IS"))
+BINARY_NUMBERS = frozenset(("US", "SS", "UL", "SL", "FL", "FD", "SV", "UV"))
+NAMED_CHARACTER_SET = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))  # others have the default repertoire
+SINGLE_VALUED = frozenset(("LT", "ST", "UT", "UR"))
+NO_VALUES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
+
+# VRs whose values have a form of their own for comparison.
+FORMED = frozenset(("DA", "TM", "DT", "PN")) | NUMERIC_TEXT
+
+_DEEPEST = 6
+_UNLISTED_TAGS = dict(UNLISTED.values())
+
+
+@lru_cache(maxsize=1024)
+def tag_named(keyword: str) -> int:
+    """Return the tag of a keyword of the tables of keys."""
+    return UNLISTED[keyword][0] if keyword in UNLISTED else tag_of(keyword)
+
+
+@lru_cache(maxsize=4096)
+def vr_of(tag: int) -> str:
+    """Return the one VR that a standard attribute has in an Identifier."""
+    return _UNLISTED_TAGS.get(tag) or settle_vr(standard_vr(tag), signed=False)
+
+
+@lru_cache(maxsize=4096)
+def keyword_of(tag: int) -> str:
+    """Return the keyword of a standard attribute, '' if it has none."""
+    for keyword, (known, _) in UNLISTED.items():
+        if known == tag:
+            return keyword
+    try:
+        return dictionary_keyword(tag)
+    except KeyError:
+        return ""
+
+
+def member(tag: int) -> str:
+    """Return the name of an attribute in a document."""
+    return f"{tag:08X}"
+
+
+def encodings_of(ds: DataSet, inherited: list[str] | None = None) -> list[str]:
+    """Return Python's names of the Specific Character Set of a data set or item (PS3.5 6.1, 7.5.3)."""
+    names = [part or "ISO_IR 6" for part in texts(ds, "SpecificCharacterSet")]
+    if not names:
+        return inherited or ["iso8859"]
+    try:
+        return convert_encodings(names)
+    except LookupError:  # one that nobody knows must not keep an object out of the index
+        return inherited or ["iso8859"]
+
+
+def text_values(element: Element, encodings: list[str]) -> tuple[str, ...]:
+    """Return the values of a text element as Unicode, without padding; none if it is empty."""
+    value = stripped(element.value) if isinstance(element.value, bytes) else b""
+    if not value:
+        return ()
+    if value.isascii() and b"\x1b" not in value:
+        found = value.decode("ascii")
+    elif element.vr in NAMED_CHARACTER_SET:
+        found = _decoded(value, element.vr, encodings)
+    else:
+        found = value.decode("latin-1")
+    found = found.encode("utf-8", "replace").decode()
+    # Values are parted after decoding: in some sets the second byte of a letter is that of a backslash.
+    parts = [found] if element.vr in SINGLE_VALUED else found.split("\\")
+    values = tuple(part.rstrip(" \0") if element.vr in SINGLE_VALUED else part.strip(" \0") for part in parts)
+    return values if any(values) else ()
+
+
+def _decoded(value: bytes, vr: str, encodings: list[str]) -> str:
+    try:
+        if vr == "PN":
+            # At the delimiters of names the first character set is in force again (PS3.5 6.1.2.5.3).
+            return "=".join(decode_bytes(group, encodings, PN_DELIMS) for group in value.split(b"="))
+        return decode_bytes(value, encodings, TEXT_VR_DELIMS)
+    except (LookupError, UnicodeError):
+        return value.decode("latin-1")
+
+
+def document(ds: DataSet, keywords: Iterable[str] | None = None) -> Document:
+    """Return the attributes of a data set that have a value.
+
+    Parameters
+    ----------
+    ds : DataSet
+        The object.
+    keywords : iterable of str, optional
+        Which; without them all standard ones.
+    """
+    tags = sorted(ds) if keywords is None else [tag_named(keyword) for keyword in keywords]
+    local = forms.zone(text(ds, "TimezoneOffsetFromUTC")) or 0
+    return _document(ds, tags, encodings_of(ds), local, 0)
+
+
+def as_json(made: Document) -> str | None:
+    """Return a document as the index holds it, None if nothing is in it."""
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":"), sort_keys=True) if made else None
+
+
+def _document(ds: DataSet, tags: Iterable[int], encodings: list[str], local: int, depth: int) -> Document:
+    made: Document = {}
+    for tag in tags:
+        element = ds.get(tag)
+        if element is None or tag >> 16 & 1 or tag & 0xFFFF == 0:
+            continue
+        if isinstance(element.value, tuple):
+            if element.value and depth < _DEEPEST:
+                made[member(tag)] = [
+                    _document(item, sorted(item), encodings_of(item, encodings), local, depth + 1)
+                    for item in element.value
+                ]
+        elif element.vr in BINARY_NUMBERS:
+            if values := [value for value in numbers(ds, tag) if math.isfinite(value)]:
+                made[member(tag)] = values
+        elif element.vr not in NO_VALUES and (values := list(text_values(element, encodings))):
+            made[member(tag)] = values
+            if element.vr in FORMED:
+                made[f"m{member(tag)}"] = [form for form in (formed(element.vr, one, local) for one in values) if form]
+    return made
+
+
+def formed(vr: str, value: str, local: int = 0) -> list[Any] | None:
+    """Return the form a value is compared in, None if it is no value of its VR.
+
+    A list, because a form may be zero: of one number, or of the four forms of a name.
+    """
+    if vr == "PN":
+        return list(forms.name(value))
+    if vr in NUMERIC_TEXT:
+        try:
+            number = float(value)
+        except ValueError:
+            return None
+        return [number] if math.isfinite(number) else None
+    span = forms.day(value) if vr == "DA" else forms.clock(value) if vr == "TM" else forms.moment(value, local)
+    return [span.first] if span else None
