@@ -27,7 +27,7 @@ NUMERIC_TEXT = frozenset(("DS", "IS"))
 BINARY_NUMBERS = frozenset(("US", "SS", "UL", "SL", "FL", "FD", "SV", "UV"))
 NAMED_CHARACTER_SET = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))  # others have the default repertoire
 SINGLE_VALUED = frozenset(("LT", "ST", "UT", "UR"))
-NO_VALUES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
+NO_VALUES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN", "AT"))
 
 # VRs whose values have a form of their own for comparison.
 FORMED = frozenset(("DA", "TM", "DT", "PN")) | NUMERIC_TEXT
@@ -104,17 +104,17 @@ def _decoded(value: bytes, vr: str, encodings: list[str]) -> str:
         return value.decode("latin-1")
 
 
-def document(ds: DataSet, keywords: Iterable[str] | None = None) -> Document:
+def document(ds: DataSet, attributes: Iterable[str | int]) -> Document:
     """Return the attributes of a data set that have a value.
 
     Parameters
     ----------
     ds : DataSet
         The object.
-    keywords : iterable of str, optional
-        Which; without them all standard ones.
+    attributes : iterable of str or int
+        Keywords or tags.
     """
-    tags = sorted(ds) if keywords is None else [tag_named(keyword) for keyword in keywords]
+    tags = [tag_named(one) if isinstance(one, str) else one for one in attributes]
     local = forms.zone(text(ds, "TimezoneOffsetFromUTC")) or 0
     return _document(ds, tags, encodings_of(ds), local, 0)
 
@@ -137,8 +137,8 @@ def _document(ds: DataSet, tags: Iterable[int], encodings: list[str], local: int
                     for item in element.value
                 ]
         elif element.vr in BINARY_NUMBERS:
-            if values := [value for value in numbers(ds, tag) if math.isfinite(value)]:
-                made[member(tag)] = values
+            if found := [value for value in numbers(ds, tag) if math.isfinite(value)]:
+                made[member(tag)] = found
         elif element.vr not in NO_VALUES and (values := list(text_values(element, encodings))):
             made[member(tag)] = values
             if element.vr in FORMED:

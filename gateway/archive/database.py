@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ _SETTINGS = (
     "journal_size_limit = 67108864",
     "foreign_keys = ON",
 )
+
+
+# Steps of SQLite's machine between two looks at whether reading is still wanted: well below a millisecond.
+_STEPS = 20_000
+
+
+class Interrupted(Exception):
+    """Nobody wants the rest of what is being read."""
 
 
 class Database:
@@ -106,10 +114,31 @@ class Database:
             return self._connection.execute(sql, tuple(parameters)).fetchone()
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def reading(self, interrupted: Callable[[], bool] = lambda: False) -> Iterator[sqlite3.Connection]:
+        """Read much, row by row, on a connection of its own: others neither wait for it nor change what it sees.
+
+        Parameters
+        ----------
+        interrupted : callable
+            Looked at again and again while SQLite works; once it returns True, reading ends with `Interrupted`.
+        """
+        with self._errors(interrupted):
+            uri = f"{self.path.resolve().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA query_only = ON")
+                connection.set_progress_handler(interrupted, _STEPS)
+                yield connection
+            finally:
+                connection.close()
+
+    @contextlib.contextmanager
+    def _errors(self, interrupted: Callable[[], bool] = lambda: False) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT and interrupted():
+                raise Interrupted from None
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _SHORT_OF:
                 raise ResourceError(str(self.path), _SHORT_OF[code], found=str(error)) from error

@@ -22,7 +22,7 @@ from gateway.objects.elements import DataSet, items, text
 from gateway.standard.anatomy import BODY_PARTS
 from gateway.standard.query_keys import COMPUTED, FURTHER_KEYS, IMAGE, KEYS, PATIENT, SERIES, STUDY
 
-Description = Mapping[str, dict[str, Any]]
+Description = dict[str, dict[str, Any]]
 
 
 # Keys of each level that have no column of their own.
@@ -50,11 +50,10 @@ def describe(ds: DataSet) -> Description:
         | _document(ds, STUDY)
         | {"indexed": 1},
         "series": columns_of(ds, SERIES_COLUMNS) | _document(ds, SERIES) | {"indexed": 1},
-        **describe_instance(ds),
-    }
+    } | describe_instance(ds)
 
 
-def describe_instance(ds: DataSet) -> Description:
+def describe_instance(ds: DataSet) -> dict[str, dict[str, Any]]:
     """Return what the index holds of an instance alone, and the anatomic regions that it shows."""
     return {
         "instance": instance_columns(ds) | _document(ds, IMAGE),

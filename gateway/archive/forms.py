@@ -158,7 +158,9 @@ def sounds(folded: str) -> str:
     return f" {' '.join(parts)} " if parts else ""
 
 
-_CODES = {letter: code for code, letters in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r"), 1) for letter in letters}
+_CODES = {
+    letter: code for code, letters in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r"), 1) for letter in letters
+}
 
 
 def soundex(word: str) -> str:

@@ -126,8 +126,8 @@ _GUISES = (
     "CREATE INDEX twin_by_source ON twin(source)",
 )
 
-# What a query matches (PS3.4 C.2.2.2), in the forms of `gateway.archive.forms`: days and microseconds as numbers, -1 when
-# there is no value, NULL when it is none; names folded by component group. more: a document of
+# What a query matches (PS3.4 C.2.2.2), in the forms of `gateway.archive.forms`: days and microseconds as numbers, -1
+# when there is no value, NULL when it is none; names folded by component group. more: a document of
 # `gateway.archive.attributes`, NULL when nothing is in it. indexed: 0 for rows older than these columns.
 _QUERY_COLUMNS = (
     *(f"ALTER TABLE patient ADD COLUMN {name} TEXT" for name in ("name_a", "name_i", "name_p", "sound", "more")),

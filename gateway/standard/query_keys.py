@@ -1,4 +1,4 @@
-"""Keys of the query models by level (PS3.4 tables C.6-1 to C.6-5), additional attributes (C.3.4), Repository Query (C.6.4).
+"""Keys of the query models by level (PS3.4 tables C.6-1 to C.6-5), additional ones (C.3.4), Repository Query (C.6.4).
 
 Study Root has the keys of the patient at its study level: Patient ID and Patient's Name are required there.
 """
@@ -172,8 +172,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
     IMAGE: IMAGE_KEYS,
 }
 
-# "All other Attributes at ... Level" of these tables: the ones that the index holds besides. At the level IMAGE it holds
-# what distinguishes documents; everything else of an instance is read from its header.
+# "All other Attributes at ... Level" of these tables: the ones that the index holds besides. At the level IMAGE it
+# holds what distinguishes documents; everything else of an instance is read from its header.
 FURTHER_KEYS: dict[str, tuple[str, ...]] = {
     PATIENT: (
         *("TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence", "PatientBirthName", "PatientMotherBirthName"),
@@ -228,6 +228,14 @@ NO_KEYS: tuple[str, ...] = (
 
 # Table C.6.4.2-1 and the required key of table C.6.4.1-1, of Repository Query alone.
 RECORD_KEY, PRIOR_RECORD_KEY, MOST_RECORDS = "RecordKey", "PriorRecordKey", "MaximumNumberOfRecords"
+
+# Tables C.6.4.1-1 and C.6.4.2-1: they describe a repository and are in no object; of them the box has the record key.
+ADDITIONAL: frozenset[str] = frozenset(
+    (
+        *(RECORD_KEY, PRIOR_RECORD_KEY, MOST_RECORDS, "RemovedFromOperationalUse", "ReasonForRemovalCodeSequence"),
+        *("FileSetAccessSequence", "FileAccessSequence", "MetadataSequence", "UpdatedMetadataSequence"),
+    )
+)
 
 # Purpose of Reference to Alternate Representation (PS3.16 CID 7205): code, scheme, meaning.
 ALTERNATE_SOP_CLASS = ("121326", "DCM", "Alternate SOP Class instance")

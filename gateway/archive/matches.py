@@ -1,0 +1,213 @@
+"""The answer to a query, one match after the other: nothing is built before it is asked for (PS3.4 C.4.1.3.1)."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.archive import forms
+from gateway.archive.attributes import Document, as_json, document, keyword_of, member, tag_named
+from gateway.archive.database import Interrupted
+from gateway.archive.matching import Asked, Sql
+from gateway.archive.query import Output, Query, Statement, header_condition, translate
+from gateway.archive.rows import DERIVED
+from gateway.errors import ArchiveError, ObjectError
+from gateway.objects.elements import DataSet
+from gateway.objects.parse import Syntax, parse_dataset
+from gateway.objects.part10 import read_header
+from gateway.objects.recipe import Recipe
+from gateway.standard.query_keys import ALTERNATE_SOP_CLASS
+
+if TYPE_CHECKING:
+    from gateway.archive.index import Archive
+
+# Values of attributes by tag: text, numbers, or items that are such values again.
+Values = Mapping[int, Sequence[Any]]
+
+# Headers read for one request; keys that only they have are left out of what comes after.
+MOST_HEADERS = 2000
+
+# Per-Frame Functional Groups Sequence as it begins in every recipe: tag, VR, undefined length.
+_PER_FRAME = b"\x00\x52\x30\x92SQ\0\0\xff\xff\xff\xff"
+
+
+class Match(NamedTuple):
+    """One entity that matches.
+
+    Attributes
+    ----------
+    id : int
+        Of its row; matches of an ordered query come in this order.
+    pending : bool
+        Whether a conversion that concerns it has not ended.
+    values : Values
+        Of the keys asked, without those that are not supported.
+    complete : bool
+        Whether every key was supported for it.
+    """
+
+    id: int
+    pending: bool
+    values: Values
+    complete: bool
+
+
+def matches(
+    archive: Archive,
+    query: Query,
+    *,
+    syntaxes: Callable[[str], Sequence[str]] = lambda stored: (stored,),
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[Match]:
+    """Yield what matches a query.
+
+    Parameters
+    ----------
+    archive : Archive
+        Where.
+    query : Query
+        What.
+    syntaxes : callable
+        Returns the transfer syntaxes in which an instance stored in one can be retrieved.
+    interrupted : callable
+        Whether nobody waits for the answer any more; then it just ends.
+
+    Raises
+    ------
+    KeyValueError
+        If a key has a value that is none of its VR.
+    ResourceError, ArchiveError
+        If the index cannot be read.
+    """
+    statement = translate(query)
+    try:
+        with archive.database.reading(interrupted) as connection:
+            headers = _Headers(archive, connection, statement, query)
+            for row in connection.execute(statement.sql, statement.parameters):
+                found = headers.look(row)
+                if found is not None:
+                    values = _values(statement, row, syntaxes) | found
+                    yield Match(row[0], bool(row[1]), values, not statement.unsupported and headers.complete)
+                if interrupted():
+                    return
+    except Interrupted:
+        return
+
+
+def _values(statement: Statement, row: tuple, syntaxes: Callable[[str], Sequence[str]]) -> dict[int, Sequence[Any]]:
+    documents: dict[int, Document] = {}
+    values: dict[int, Sequence[Any]] = {}
+    for output in statement.outputs:
+        held = row[output.column]
+        if output.kind == "document":
+            if output.column not in documents:
+                documents[output.column] = json.loads(held) if held else {}
+            values[output.asked.tag] = _member(output.asked, documents[output.column])
+        elif output.kind == "computed":
+            values[output.asked.tag] = () if output.settled and row[1] else _computed(output, held, syntaxes)
+        elif output.kind == "items":
+            values[output.asked.tag] = _items(output.asked, json.loads(held))
+        else:
+            values[output.asked.tag] = () if held in (None, "") else (held,)
+    return values
+
+
+def _member(asked: Asked, held: Document) -> Sequence[Any]:
+    found = held.get(member(asked.tag), ())
+    return _items(asked, found) if asked.vr == "SQ" else found
+
+
+def _items(asked: Asked, held: Sequence[Document]) -> list[Values]:
+    """Return items with the attributes asked for, all of them if none is named (C.2.2.2.6)."""
+    if asked.items:
+        return [{key.tag: _member(key, item) for key in asked.items} for item in held]
+    return [_whole(item) for item in held]
+
+
+def _whole(item: Document) -> Values:
+    return {
+        int(name, 16): [_whole(one) if isinstance(one, dict) else one for one in values]
+        for name, values in item.items()
+        if not name.startswith("m")
+    }
+
+
+def _computed(output: Output, held: Any, syntaxes: Callable[[str], Sequence[str]]) -> Sequence[Any]:
+    keyword = keyword_of(output.asked.tag)
+    if keyword in ("ModalitiesInStudy", "SOPClassesInStudy"):
+        return sorted(json.loads(held))
+    if keyword == "AnatomicRegionsInStudyCodeSequence":
+        return _items(output.asked, sorted(json.loads(held), key=json.dumps))
+    if keyword == "StudyUpdateDateTime":
+        return (update_text(held),)
+    if keyword == "TimezoneOffsetFromUTC":
+        return () if held is None else (forms.zone_text(held),)
+    if keyword == "AvailableTransferSyntaxUID":
+        return syntaxes(held)
+    if keyword == "AlternateRepresentationSequence":
+        return [_alternate(*one) for one in json.loads(held)]
+    return (held,)
+
+
+def update_text(seconds: float) -> str:
+    """Return a time in seconds since 1970 as DT in UTC."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=round(seconds * 1e6))
+    return moment.strftime("%Y%m%d%H%M%S.%f+0000")
+
+
+def _alternate(sop_class: str, sop_instance: str, series: str) -> Values:
+    """Return an item of the Alternate Representation Sequence; a twin is always in another series."""
+    code, scheme, meaning = ALTERNATE_SOP_CLASS
+    purpose = {"CodeValue": code, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning}
+    return {
+        tag_named("ReferencedSOPClassUID"): (sop_class,),
+        tag_named("ReferencedSOPInstanceUID"): (sop_instance,),
+        tag_named("SeriesInstanceUID"): (series,),
+        tag_named("PurposeOfReferenceCodeSequence"): [{tag_named(key): (text,) for key, text in purpose.items()}],
+    }
+
+
+class _Headers:
+    """Looks up what only the headers of instances say, of a bounded number of them."""
+
+    def __init__(self, archive: Archive, connection: sqlite3.Connection, statement: Statement, query: Query) -> None:
+        self._archive = archive
+        self._connection = connection
+        self._keys = statement.headers
+        self._condition: Sql | None = header_condition(self._keys, query.options) if self._keys else None
+        self._left = MOST_HEADERS
+        self.complete = True
+
+    def look(self, row: tuple) -> dict[int, Sequence[Any]] | None:
+        """Return the values of the keys for an instance; None if it does not match."""
+        if not self._keys:
+            return {}
+        self.complete = self._left > 0
+        if not self.complete:
+            return {}
+        self._left -= 1
+        name, kind = row[-3:-1]
+        try:
+            held = document(header_of(self._archive, name, kind), [key.tag for key in self._keys])
+        except (ArchiveError, ObjectError, OSError):  # the file is gone; what the index knows is still true
+            self.complete = False
+            return {}
+        if self._condition is not None:
+            parameters = (as_json(held), *self._condition.values)
+            if not self._connection.execute(self._condition.text, parameters).fetchone():
+                return None
+        return {key.tag: _member(key, held) for key in self._keys}
+
+
+def header_of(archive: Archive, name: str, kind: str) -> DataSet:
+    """Return the attributes of an instance outside of its pixels and frames."""
+    if kind != DERIVED:
+        return read_header(archive.files.locate(name)).dataset
+    recipe = Recipe.load(archive.files.recipe(name))
+    with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
+        end = header.find(_PER_FRAME)
+        return parse_dataset(header, 0, end if end >= 0 else recipe.header_length, Syntax())[0]
