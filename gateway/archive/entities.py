@@ -50,10 +50,11 @@ def describe(ds: DataSet) -> Description:
         | _document(ds, STUDY)
         | {"indexed": 1},
         "series": columns_of(ds, SERIES_COLUMNS) | _document(ds, SERIES) | {"indexed": 1},
-    } | describe_instance(ds)
+        **describe_instance(ds),
+    }
 
 
-def describe_instance(ds: DataSet) -> dict[str, dict[str, Any]]:
+def describe_instance(ds: DataSet) -> Description:
     """Return what the index holds of an instance alone, and the anatomic regions that it shows."""
     return {
         "instance": instance_columns(ds) | _document(ds, IMAGE),
@@ -126,9 +127,7 @@ def _find_patient(connection: sqlite3.Connection, scope: str, columns: dict[str,
     return found[0] if found else insert(connection, "patient", {"scope": scope} | columns)
 
 
-def insert_instance(
-    connection: sqlite3.Connection, series: int, row: Mapping[str, Any], description: Description
-) -> int:
+def insert_instance(connection: sqlite3.Connection, series: int, row: dict[str, Any], description: Description) -> int:
     """Insert an instance of a series, as `describe` has described it, and return its id."""
     sql = "INSERT OR IGNORE INTO series_region (series, region) VALUES (?, ?)"
     connection.executemany(sql, ((series, region) for region in description.get("regions", ())))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gateway.archive import admission, guises, partitions, recovery
+from gateway.archive import admission, backfill, guises, partitions, recovery
 from gateway.archive.custody import Custody
 from gateway.archive.database import Database
 from gateway.archive.files import Files, ReceivedSource
@@ -64,6 +64,8 @@ class Archive:
         if not readonly:
             self.files.prepare()
         self.database = Database(self.files.root / "index.sqlite3", readonly=readonly)
+        if not readonly:
+            backfill.columns(self.database)
         self.jobs = Jobs(self.database, self.clock)
         self.custody = Custody(self.database, self.files, self.clock)
 

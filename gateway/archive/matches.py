@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,7 +62,7 @@ def matches(
     *,
     syntaxes: Callable[[str], Sequence[str]] = lambda stored: (stored,),
     interrupted: Callable[[], bool] = lambda: False,
-) -> Iterator[Match]:
+) -> Generator[Match, None, None]:
     """Yield what matches a query.
 
     Parameters

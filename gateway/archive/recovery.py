@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.archive import partitions
+from gateway.archive import backfill, partitions
 from gateway.archive.admission import Origin, place
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import text
@@ -96,11 +96,12 @@ def _known(archive: Archive, names: list[str]) -> set[str]:
 
 
 def checkpoint(archive: Archive) -> int:
-    """Move the intake files that a durable index knows to their final place.
+    """Move the intake files that a durable index knows to their final place, and fill some of what an old one lacks.
 
     A passive checkpoint waits for nobody. When it has got all frames of the log into the database file, which it syncs,
     everything committed before it began would survive a power cut.
     """
+    backfill.step(archive)
     moved = 0
     names = archive.files.waiting()
     for start in range(0, len(names), _BATCH):

@@ -12,16 +12,25 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pydicom import config
+from pydicom.uid import UID
 from pynetdicom.acse import ACSE
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_CANCEL_RQ, C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_ECHO, C_MOVE, C_STORE
-from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, P_DATA
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE, C_STORE
+from pynetdicom.pdu_primitives import (
+    A_ABORT,
+    A_ASSOCIATE,
+    A_P_ABORT,
+    A_RELEASE,
+    P_DATA,
+    SOPClassExtendedNegotiation,
+)
 from pynetdicom.transport import AddressInformation
 
 from gateway.network import policy
+from gateway.network.find import serve_find
 from gateway.network.move import serve_move
-from gateway.network.negotiation import ACCEPTED, negotiate
+from gateway.network.negotiation import ACCEPTED, negotiate, negotiate_extended
 from gateway.network.policy import Refusal
 from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, request_of
 from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
@@ -56,6 +65,13 @@ class Negotiator(ACSE):
         answers = negotiate(request.presentation_context_definition_list, self.requestor.sop_class_common_extended, may)
         association._accepted_cx = {context.context_id: context for context in answers if context.result == ACCEPTED}
         association._rejected_cx = [context for context in answers if context.result != ACCEPTED]
+        accepted = {str(context.abstract_syntax) for context in association._accepted_cx.values()}
+        for sop_class, agreed in negotiate_extended(self.requestor.sop_class_extended, accepted).items():
+            association.options[sop_class] = agreed.options
+            item: Any = SOPClassExtendedNegotiation()
+            item.sop_class_uid = UID(sop_class)
+            item.service_class_application_information = agreed.answer
+            self.acceptor.add_negotiation_item(item)
         self.send_accept()
         association.is_established = True
 
@@ -181,6 +197,8 @@ class Acceptor(IncomingAssociation):
         self.server = server
         self.settings = server.settings
         self.caller: Caller
+        # What extended negotiation came to, by abstract syntax.
+        self.options: dict[str, frozenset[str]] = {}
         self.stopping = False
         self.name = f"association {address[0]}:{address[1]}"
         self.acse = Negotiator(self)
@@ -316,4 +334,17 @@ def _move(association: Acceptor, request: Any, context: Any) -> None:
     )
 
 
-_SERVICES = {C_ECHO: _echo, C_STORE: _store_nothing, C_MOVE: _move}
+def _find(association: Acceptor, request: Any, context: Any) -> None:
+    """Serve a C-FIND request."""
+    options = association.options.get(str(context.abstract_syntax), frozenset())
+    serve_find(
+        association,
+        request,
+        context,
+        archive=association.server.archive,
+        settings=association.settings,
+        options=options,
+    )
+
+
+_SERVICES = {C_ECHO: _echo, C_STORE: _store_nothing, C_MOVE: _move, C_FIND: _find}

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from pydicom.uid import UID, UID_dictionary
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
+from gateway.standard.query_keys import FIND_MODELS
+
 STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -52,6 +54,12 @@ MOVE_CLASSES = frozenset(
 )
 
 
+# SOP Class Extended Negotiation: what each byte of the application information of a class means, the first byte first;
+# "" is reserved. Byte 5 of C-FIND is Query/Retrieve View (PS3.4 table C.5-1).
+FIND_OPTIONS = ("relational", "datetime", "fuzzy", "timezone", "view", "empty", "multiple")
+EXTENDED: dict[str, tuple[str, ...]] = dict.fromkeys(FIND_MODELS, FIND_OPTIONS)
+
+
 class Service(NamedTuple):
     """What a service asks of a peer and in which transfer syntaxes it runs."""
 
@@ -63,6 +71,7 @@ STORAGE = Service("store", TRANSFER_SYNTAXES)
 SERVICES: dict[str, Service] = {
     **dict.fromkeys(STORAGE_CLASSES, STORAGE),
     **dict.fromkeys(MOVE_CLASSES, Service("retrieve", IDENTIFIER_SYNTAXES)),
+    **dict.fromkeys(FIND_MODELS, Service("query", IDENTIFIER_SYNTAXES)),
     VERIFICATION: Service(None, IDENTIFIER_SYNTAXES),
 }
 
@@ -116,6 +125,49 @@ def _result(service: Service | None, proposed: list[UID], may: Collection[str]) 
         if syntax in service.transfer_syntaxes:
             return ACCEPTED, syntax
     return NO_TRANSFER_SYNTAX, proposed[0]
+
+
+class Agreed(NamedTuple):
+    """What extended negotiation came to for one SOP class.
+
+    Attributes
+    ----------
+    answer : bytes
+        The application information that is returned.
+    options : frozenset of str
+        The options that both sides have.
+    """
+
+    answer: bytes
+    options: frozenset[str]
+
+
+def negotiate_extended(offered: Mapping[Any, bytes], accepted: Collection[str]) -> dict[str, Agreed]:
+    """Answer the SOP Class Extended Negotiation items of an association request (PS3.7 D.3.3.5, PS3.4 C.5).
+
+    As many bytes are returned as were offered, of those that are defined: 1 where 1 was offered, else 0.
+
+    Parameters
+    ----------
+    offered : mapping
+        Application information by SOP Class UID.
+    accepted : collection of str
+        Abstract syntaxes of the accepted contexts; nothing is said of others.
+
+    Returns
+    -------
+    dict of str to Agreed
+        By SOP Class UID, for the classes of `EXTENDED` that were offered.
+    """
+    agreed = {}
+    for sop_class, information in offered.items():
+        meanings = EXTENDED.get(sop_class, ())
+        if sop_class not in accepted or not meanings or not information:
+            continue
+        answer = bytes(bool(meaning) and byte == 1 for byte, meaning in zip(information, meanings, strict=False))
+        options = frozenset(meaning for byte, meaning in zip(answer, meanings, strict=False) if byte)
+        agreed[str(sop_class)] = Agreed(answer, options)
+    return agreed
 
 
 def _extended(item: Any) -> Service | None:

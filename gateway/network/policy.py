@@ -75,6 +75,8 @@ class NetworkSettings:
         Where C-MOVE can send to, by AE title.
     priors_from : frozenset of str
         AE titles the box delivers to: what comes from them are priors, neither converted nor delivered again.
+    query_wait : float
+        Seconds that a query for a patient or study waits for a conversion before it is answered with what there is.
     """
 
     ae_title: str
@@ -84,6 +86,7 @@ class NetworkSettings:
     max_associations: int = 20
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     priors_from: frozenset[str] = frozenset()
+    query_wait: float = 2.0
 
     def peer(self, ae_title: str) -> Peer | None:
         """Return the caller of that AE title, None if it is unknown and unknown ones are rejected."""
@@ -91,6 +94,20 @@ class NetworkSettings:
             if peer.ae_title == ae_title:
                 return peer
         return Peer(ae_title) if self.unknown_peers == "accept" else None
+
+    def view_of(self, called: str) -> View:
+        """Return the view that an AE title of the box possesses."""
+        return self.views.get(called, View.RECEIVED)
+
+    def title_of(self, view: View, called: str) -> str:
+        """Return the AE title to retrieve a view from: the called one if it possesses it, else one that does.
+
+        If none does, the called one: it gives every view to those who negotiate it.
+        """
+        if self.view_of(called) == view:
+            return called
+        titles = [title for title in (self.ae_title, *sorted(self.views)) if self.view_of(title) == view]
+        return titles[0] if titles else called
 
     def allows(self, ae_title: str, right: str) -> bool:
         """Tell whether a caller has one of `RIGHTS`."""

@@ -21,6 +21,7 @@ def network_settings(config: Config) -> NetworkSettings:
         max_associations=config.intake.max_associations,
         destinations=destinations(config),
         priors_from=frozenset(destination.ae_title for destination in config.destination),
+        query_wait=config.intake.query_wait_seconds,
     )
 
 

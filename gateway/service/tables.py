@@ -28,6 +28,7 @@ GATEWAY_CLS = "classic"
 [intake]
 unknown_peers = "reject"      # or "accept"
 study_quiet_seconds = 120
+query_wait_seconds = 2        # for a conversion that a query is about
 max_associations = 20
 
 [storage]
@@ -110,6 +111,9 @@ class Intake(Table, frozen=True):
         PeerPolicy, says("What callers without a `[[peer]]` entry get: refused, or allowed to do everything.")
     ] = "reject"
     study_quiet_seconds: Annotated[Seconds, says("A study is complete when nothing came for this long.")] = 120
+    query_wait_seconds: Annotated[
+        Seconds, says("How long a query for a patient or study waits for its conversion before it is answered.")
+    ] = 2
     max_associations: Annotated[Count, says("Associations served at a time, all processes together.")] = 20
 
 

@@ -51,4 +51,9 @@ def test_show_fills_in_the_defaults(tmp_path: Path) -> None:
     path.write_text('[gateway]\nae_title = "BOX"\n')
     assert 'ae_title = "BOX"\nbind = "0.0.0.0"\nport = 11112\n' in run("show", "--config", path).stdout
     shown = json.loads(run("show", "--config", path, "--json").stdout)
-    assert shown["intake"] == {"unknown_peers": "reject", "study_quiet_seconds": 120, "max_associations": 20}
+    assert shown["intake"] == {
+        "unknown_peers": "reject",
+        "study_quiet_seconds": 120,
+        "query_wait_seconds": 2,
+        "max_associations": 20,
+    }

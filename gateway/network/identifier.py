@@ -1,0 +1,378 @@
+"""Identifiers of queries: what a request asks, and a match as a data set (PS3.4 C.4.1.1.3, C.2.2.2; PS3.5 6.1).
+
+A request is read element by element by its own encoding and character set; a response has the character set of the
+request if that can write all of it, else UTF-8.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from pydicom.charset import convert_encodings, custom_encoders, encode_string, python_encoding
+from pydicom.uid import UID
+from pydicom.valuerep import PersonName
+from pynetdicom import dsutils
+
+from gateway.archive import forms
+from gateway.archive.attributes import (
+    BINARY_NUMBERS,
+    NAMED_CHARACTER_SET,
+    keyword_of,
+    tag_named,
+    text_values,
+    vr_of,
+)
+from gateway.archive.matches import Values
+from gateway.archive.matching import Asked, KeyValueError, Options
+from gateway.errors import ObjectError
+from gateway.objects.elements import DataSet, Element, make, numbers, padded, texts
+from gateway.objects.encode import encode
+from gateway.objects.parse import Syntax, parse_dataset
+from gateway.standard.query_keys import (
+    FIND_MODELS,
+    MOST_RECORDS,
+    NO_KEYS,
+    PRIOR_RECORD_KEY,
+    RECORD_KEY,
+    REPOSITORY_QUERY,
+    UNIQUE_KEYS,
+)
+
+QUERY_RETRIEVE_LEVEL = tag_named("QueryRetrieveLevel")
+QUERY_RETRIEVE_VIEW = tag_named("QueryRetrieveView")
+TIMEZONE = tag_named("TimezoneOffsetFromUTC")
+CHARACTER_SET = tag_named("SpecificCharacterSet")
+
+UTF_8 = "ISO_IR 192"
+
+# pydicom's name of the default repertoire.
+_DEFAULT = "iso8859"
+
+# What an Identifier inflates to at most.
+LONGEST = 1 << 24
+DEEPEST = 5
+
+_NO_KEYS = frozenset(tag_named(keyword) for keyword in NO_KEYS)
+_REPOSITORY = frozenset(tag_named(keyword) for keyword in (RECORD_KEY, PRIOR_RECORD_KEY, MOST_RECORDS))
+
+
+class CharacterSet(NamedTuple):
+    """The Specific Character Set of a request.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Its values; none is the default repertoire.
+    encodings : tuple of str
+        Python's names of them; none if one is not known.
+    """
+
+    names: tuple[str, ...] = ()
+    encodings: tuple[str, ...] = ()
+
+    @property
+    def writing(self) -> list[str]:
+        """The encodings to write in: pydicom reads more as default repertoire than may be written."""
+        return ["ascii" if encoding == _DEFAULT else encoding for encoding in self.encodings]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an Identifier asks.
+
+    Attributes
+    ----------
+    level : str
+        Query/Retrieve Level.
+    view : str
+        Query/Retrieve View, empty without one.
+    keys : tuple of Asked
+        The keys.
+    options : Options
+        How they match.
+    relational : bool
+        Whether relational queries were negotiated.
+    characters : CharacterSet
+        Of the request.
+    record_keys : bool
+        Whether a record key is wanted (C.6.4.5.1).
+    prior : bytes or None
+        The record key to go on from.
+    most : int or None
+        Largest number of records.
+    """
+
+    level: str
+    view: str
+    keys: tuple[Asked, ...]
+    options: Options
+    relational: bool
+    characters: CharacterSet
+    record_keys: bool = False
+    prior: bytes | None = None
+    most: int | None = None
+
+    def key(self, keyword: str) -> Asked | None:
+        """Return a key by its keyword."""
+        tag = tag_named(keyword)
+        return next((key for key in self.keys if key.tag == tag), None)
+
+
+def parse(data: bytes, transfer_syntax: str) -> DataSet:
+    """Read the bytes of an Identifier.
+
+    Raises
+    ------
+    ObjectError
+        If they are no data set.
+    """
+    syntax = UID(transfer_syntax)
+    if syntax.is_deflated:
+        engine = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = engine.decompress(data, LONGEST)
+        except zlib.error as error:
+            raise ObjectError("Identifier", "cannot be inflated", found=str(error)) from None
+    encoding = Syntax(implicit=syntax.is_implicit_VR, big_endian=not syntax.is_little_endian)
+    return parse_dataset(data, 0, len(data), encoding)[0]
+
+
+def request(ds: DataSet, model: str, negotiated: frozenset[str]) -> Request:
+    """Return what an Identifier asks.
+
+    Parameters
+    ----------
+    ds : DataSet
+        The Identifier.
+    model : str
+        Abstract syntax of the request, a key of `FIND_MODELS`.
+    negotiated : frozenset of str
+        What was agreed on for it (`gateway.network.negotiation.FIND_OPTIONS`).
+
+    Raises
+    ------
+    KeyValueError
+        If it is none of the model.
+    """
+    levels = FIND_MODELS[model]
+    level = "".join(texts(ds, QUERY_RETRIEVE_LEVEL)).upper()
+    if level not in levels:
+        raise KeyValueError(QUERY_RETRIEVE_LEVEL, "is none of this model", found=level, expected=", ".join(levels))
+    characters = _characters(ds)
+    repository = _REPOSITORY if model == REPOSITORY_QUERY else frozenset()
+    keys = tuple(
+        _asked(element, characters)
+        for tag, element in sorted(ds.items())
+        if tag not in _NO_KEYS and tag not in repository and not tag >> 16 & 1
+    )
+    made = Request(
+        level,
+        _view(ds, negotiated),
+        keys,
+        Options(
+            combined="datetime" in negotiated,
+            fuzzy="fuzzy" in negotiated,
+            zone=_zone(ds) if "timezone" in negotiated else None,
+            empty="empty" in negotiated,
+            multiple="multiple" in negotiated,
+        ),
+        "relational" in negotiated,
+        characters,
+        **(_records(ds) if repository else {}),
+    )
+    if not made.relational:
+        _check_hierarchy(made, levels)
+    return made
+
+
+def _view(ds: DataSet, negotiated: frozenset[str]) -> str:
+    """Return the view that is named; never silently another (C.4.1.1.3.1)."""
+    if QUERY_RETRIEVE_VIEW not in ds:
+        return ""
+    found = "\\".join(texts(ds, QUERY_RETRIEVE_VIEW))
+    if "view" not in negotiated:
+        raise KeyValueError(QUERY_RETRIEVE_VIEW, "was not negotiated", remedy="call the AE title of the view")
+    if found not in ("CLASSIC", "ENHANCED"):
+        raise KeyValueError(QUERY_RETRIEVE_VIEW, "is unknown", found=found[:64], expected="CLASSIC or ENHANCED")
+    return found
+
+
+def _zone(ds: DataSet) -> int | None:
+    if TIMEZONE not in ds:
+        return None
+    found = "\\".join(texts(ds, TIMEZONE))
+    minutes = forms.zone(found)
+    if minutes is None:
+        raise KeyValueError(TIMEZONE, "is no offset", found=found[:64], expected="for example +0100")
+    return minutes
+
+
+def _records(ds: DataSet) -> dict[str, Any]:
+    """Return what a Repository Query says of the records it wants (table C.6.4.2-1)."""
+    found: dict[str, Any] = {"record_keys": tag_named(RECORD_KEY) in ds}
+    prior = ds.get(tag_named(PRIOR_RECORD_KEY))
+    if prior is not None and isinstance(prior.value, bytes) and prior.value:
+        found["prior"] = prior.value
+    if most := [int(value) for value in numbers(ds, tag_named(MOST_RECORDS))]:
+        found["most"] = most[0]
+    return found
+
+
+def _check_hierarchy(made: Request, levels: Sequence[str]) -> None:
+    """Demand one value of the unique key of every level above (C.4.1.2.1)."""
+    for level in levels[: levels.index(made.level)]:
+        key = made.key(UNIQUE_KEYS[level])
+        tag = tag_named(UNIQUE_KEYS[level])
+        if key is None or not key.values:
+            raise KeyValueError(tag, "is missing", remedy="supply the unique keys of the levels above")
+        if len(key.values) > 1:
+            raise KeyValueError(tag, "has several values", found=len(key.values), expected="one")
+        if "*" in key.values[0] or "?" in key.values[0]:
+            raise KeyValueError(tag, "has wild cards", found=key.values[0][:64], expected="one value")
+
+
+def _characters(ds: DataSet) -> CharacterSet:
+    names = tuple(part or "ISO_IR 6" for part in texts(ds, CHARACTER_SET))
+    if not names:
+        return CharacterSet((), (_DEFAULT,))
+    if any(name not in python_encoding for name in names):
+        return CharacterSet(names)
+    return CharacterSet(names, tuple(convert_encodings(list(names))))
+
+
+def _asked(element: Element, characters: CharacterSet, depth: int = 0) -> Asked:
+    """Return a key; its VR is that of the data dictionary, whatever the request says."""
+    vr = vr_of(element.tag)
+    if isinstance(element.value, tuple):
+        if len(element.value) > 1:
+            raise KeyValueError(element.tag, "has several items", found=len(element.value), expected="one")
+        if depth > DEEPEST:
+            raise KeyValueError(element.tag, "is nested too deeply", expected=f"at most {DEEPEST} sequences")
+        items = element.value[0].items() if element.value else ()
+        return Asked(
+            element.tag,
+            vr,
+            items=tuple(_asked(one, characters, depth + 1) for tag, one in sorted(items) if not tag >> 16 & 1),
+        )
+    if not isinstance(element.value, bytes):
+        raise KeyValueError(element.tag, "is too long")
+    if vr == "SQ":
+        return Asked(element.tag, vr)
+    if element.vr in BINARY_NUMBERS:
+        return Asked(element.tag, vr, tuple(str(value) for value in numbers({element.tag: element}, element.tag)))
+    return Asked(element.tag, vr, _texts(element, vr, characters))
+
+
+def _texts(element: Element, vr: str, characters: CharacterSet) -> tuple[str, ...]:
+    value = element.value
+    if not characters.encodings and isinstance(value, bytes):
+        # Of a set nobody knows, what is not of the default repertoire matches anything (C.2.2.2 note 1).
+        value = re.sub(rb"[^\x20-\x7e\\]+", b"*", value.rstrip(b"\0"))
+    return text_values(Element(element.tag, vr, value), list(characters.encodings) or [_DEFAULT])
+
+
+def encoded(values: Values, said: Mapping[str, str], characters: CharacterSet, transfer_syntax: str) -> bytes:
+    """Encode a match.
+
+    Parameters
+    ----------
+    values : Values
+        Of the keys.
+    said : mapping of str to str
+        What is said of every match, by keyword.
+    characters : CharacterSet
+        Of the request.
+    transfer_syntax : str
+        Of the presentation context.
+    """
+    whole: dict[int, Sequence[Any]] = {**values, **{tag_named(keyword): (text,) for keyword, text in said.items()}}
+    if all_ascii(whole):
+        used = CharacterSet()
+    elif can_write(whole, characters):
+        used = characters
+    else:
+        used = CharacterSet((UTF_8,), ("utf8",))
+    ds = _elements(whole, used)
+    if used.names:
+        ds[CHARACTER_SET] = make("SpecificCharacterSet", *used.names)
+    return transferred(ds, transfer_syntax)
+
+
+def transferred(ds: DataSet, transfer_syntax: str) -> bytes:
+    """Encode a data set in one of the transfer syntaxes of identifiers."""
+    syntax = UID(transfer_syntax)
+    if not syntax.is_little_endian:
+        decoded = dsutils.decode(BytesIO(encode(ds)), False, True)
+        return dsutils.encode(decoded, False, False) or b""
+    data = encode(ds, implicit=syntax.is_implicit_VR)
+    if not syntax.is_deflated:
+        return data
+    engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = engine.compress(data) + engine.flush()
+    return data + b"\0" * (len(data) % 2)
+
+
+def _elements(values: Values, characters: CharacterSet) -> DataSet:
+    return {tag: _element(tag, held, characters) for tag, held in values.items()}
+
+
+def _element(tag: int, held: Sequence[Any], characters: CharacterSet) -> Element:
+    vr = vr_of(tag)
+    if vr == "SQ":
+        return Element(tag, vr, tuple(_elements(item, characters) for item in held))
+    if vr in BINARY_NUMBERS and all(isinstance(one, (int, float)) for one in held):
+        return make(keyword_of(tag), *held, vr=vr)
+    if vr == "OB":
+        return Element(tag, vr, b"".join(held))
+    return Element(tag, vr, padded(b"\\".join(_text(str(one), vr, characters) for one in held), vr))
+
+
+def _text(value: str, vr: str, characters: CharacterSet) -> bytes:
+    if value.isascii():
+        return value.encode("ascii")
+    if vr not in NAMED_CHARACTER_SET:
+        return value.encode("ascii", "replace")
+    if vr == "PN":
+        # Each component begins in the first character set (PS3.5 6.1.2.5.3).
+        return PersonName(value).encode(characters.writing)
+    return encode_string(value, characters.writing)
+
+
+def _every_text(values: Values) -> list[str]:
+    found: list[str] = []
+    for tag, held in values.items():
+        for one in held:
+            if isinstance(one, dict):
+                found += _every_text(one)
+            elif isinstance(one, str) and vr_of(tag) in NAMED_CHARACTER_SET:
+                found.append(one)
+    return found
+
+
+def all_ascii(values: Values) -> bool:
+    """Tell whether the default repertoire can write all values."""
+    return all(text.isascii() for text in _every_text(values))
+
+
+def can_write(values: Values, characters: CharacterSet) -> bool:
+    """Tell whether a character set can write all values."""
+    if not characters.names:
+        return False
+    letters = set("".join(_every_text(values)))
+    return all(any(_can_write(letter, encoding) for encoding in characters.writing) for letter in letters)
+
+
+def _can_write(letter: str, encoding: str) -> bool:
+    try:
+        if encoding in custom_encoders:
+            custom_encoders[encoding](letter, errors="strict")
+        else:
+            letter.encode(encoding)
+    except (UnicodeError, LookupError):
+        return False
+    return True
