@@ -13,10 +13,10 @@ from gateway.archive import forms
 from gateway.archive.attributes import Document, as_json, document, keyword_of, member, tag_named
 from gateway.archive.database import Interrupted
 from gateway.archive.matching import Asked, Sql
-from gateway.archive.query import Output, Query, Statement, header_condition, translate
+from gateway.archive.query import Output, Query, Statement, header_condition, header_tags, translate
 from gateway.archive.rows import DERIVED
 from gateway.errors import ArchiveError, ObjectError
-from gateway.objects.elements import DataSet
+from gateway.objects.elements import DataSet, text
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.part10 import read_header
 from gateway.objects.recipe import Recipe
@@ -167,7 +167,7 @@ def _alternate(sop_class: str, sop_instance: str, series: str) -> Values:
         tag_named("ReferencedSOPClassUID"): (sop_class,),
         tag_named("ReferencedSOPInstanceUID"): (sop_instance,),
         tag_named("SeriesInstanceUID"): (series,),
-        tag_named("PurposeOfReferenceCodeSequence"): [{tag_named(key): (text,) for key, text in purpose.items()}],
+        tag_named("PurposeOfReferenceCodeSequence"): [{tag_named(key): (one,) for key, one in purpose.items()}],
     }
 
 
@@ -179,6 +179,7 @@ class _Headers:
         self._connection = connection
         self._keys = statement.headers
         self._condition: Sql | None = header_condition(self._keys, query.options) if self._keys else None
+        self._tags = header_tags(self._keys)
         self._left = MOST_HEADERS
         self.complete = True
 
@@ -190,14 +191,16 @@ class _Headers:
         if not self.complete:
             return {}
         self._left -= 1
-        name, kind = row[-3:-1]
+        name, kind = row[-2:]
         try:
-            held = document(header_of(self._archive, name, kind), [key.tag for key in self._keys])
+            ds = header_of(self._archive, name, kind)
+            held = document(ds, self._tags)
         except (ArchiveError, ObjectError, OSError):  # the file is gone; what the index knows is still true
             self.complete = False
             return {}
         if self._condition is not None:
-            parameters = (as_json(held), *self._condition.values)
+            zone = forms.zone(text(ds, "TimezoneOffsetFromUTC"))
+            parameters = (as_json(held), zone, *self._condition.values)
             if not self._connection.execute(self._condition.text, parameters).fetchone():
                 return None
         return {key.tag: _member(key, held) for key in self._keys}

@@ -430,8 +430,8 @@ def in_moment(date: Asked | None, time: Asked | None, place: Moment, options: Op
         else:
             spans = [span_of(date, value, options) for value in values]
             local = Sql(
-                f"CASE WHEN {no_clock.text} THEN {day.text} ELSE {moment.text} / {forms.DAY} END",
-                (*no_clock.values, *day.values, *moment.values),
+                f"CASE WHEN {clock.text} >= 0 THEN {moment.text} / {forms.DAY} ELSE {day.text} END",
+                (*clock.values, *moment.values, *day.values),
             )
             parts.append(_narrowed(joined((no_day, _between(local, spans)), "OR"), place, spans, options))
     if time and (values := wanted(time, options)):

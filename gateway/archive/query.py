@@ -111,7 +111,7 @@ class Statement:
     outputs : tuple of Output
         What is returned, by column; columns 0 and 1 are the entity's id and whether something is still to come.
     headers : tuple of Asked
-        Keys to be looked up in the headers of what the statement finds; its last three columns say where these are.
+        Keys to be looked up in the headers of what the statement finds; its last two columns say where these are.
     unsupported : tuple of int
         Tags of the keys that are not in the index, or not matched.
     """
@@ -254,7 +254,7 @@ def translate(query: Query) -> Statement:
     if query.after is not None:
         made.conditions.append(Sql(f"{IDS[query.level]} > ?", (query.after,)))
     if made.headers:
-        for column in ("i.name", "i.kind", "i.id"):
+        for column in ("i.name", "i.kind"):
             made.select(Sql(column))
     where = joined(made.conditions, "AND")
     order = f" ORDER BY {IDS[query.level]}" if query.ordered or query.after is not None else ""
@@ -267,8 +267,20 @@ def translate(query: Query) -> Statement:
     )
 
 
+def header_tags(keys: Iterable[Asked]) -> list[int]:
+    """Return what has to be read of a header: the keys, and the other half of each date and time."""
+    tags = {key.tag for key in keys}
+    for keyword in [keyword_of(tag) for tag in tags]:
+        if _is_paired(keyword):
+            tags |= {_tag(f"{_stem(keyword)}Date"), _tag(f"{_stem(keyword)}Time")}
+    return sorted(tags)
+
+
 def header_condition(keys: Iterable[Asked], options: Options) -> Sql | None:
-    """Return a statement that finds a row if a document, its first parameter, matches; None if every one does."""
+    """Return a statement that finds a row if a document matches; None if every one does.
+
+    Its first parameters are the document and the offset from UTC of its dates and times, in minutes.
+    """
     keys = tuple(keys)
     document = Member("h.document")
     named = {keyword_of(key.tag): key for key in keys}
@@ -278,13 +290,13 @@ def header_condition(keys: Iterable[Asked], options: Options) -> Sql | None:
         if not (paired and _is_paired(keyword)):
             parts.append(in_document(key, document, options))
     for stem in sorted({_stem(keyword) for keyword in named if paired and _is_paired(keyword)}):
-        place = _document_moment(stem, "h.document", "NULL")
+        place = _document_moment(stem, "h.document", "h.zone")
         parts.append(in_moment(named.get(f"{stem}Date"), named.get(f"{stem}Time"), place, options))
     found = [part for part in parts if part is not None]
     if not found:
         return None
     condition = joined(found, "AND")
-    return Sql(f"SELECT 1 FROM (SELECT ? AS document) h WHERE {condition.text}", condition.values)
+    return Sql(f"SELECT 1 FROM (SELECT ? AS document, ? AS zone) h WHERE {condition.text}", condition.values)
 
 
 def _is_paired(keyword: str) -> bool:
