@@ -220,6 +220,7 @@ class _Translation:
 
     def narrowed(self) -> None:
         """Add the condition that something below matches the keys of lower levels."""
+        self.lower = {home: conditions for home, conditions in self.lower.items() if conditions}
         if not self.lower:
             return
         level = self.query.level

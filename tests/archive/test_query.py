@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from archive_tools import CT, GSPS, HandClock, store
+from archive_tools import CT, GSPS, LEGACY_CT, HandClock, ct, derive, store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -22,11 +24,14 @@ from gateway.archive import forms
 from gateway.archive.attributes import tag_named, vr_of
 from gateway.archive.index import Archive
 from gateway.archive.matches import Match, matches
-from gateway.archive.matching import Asked, Options
-from gateway.archive.query import Query
-from gateway.archive.views import View
+from gateway.archive.matching import Asked, KeyValueError, Options
+from gateway.archive.query import Query, translate
+from gateway.archive.rows import Settlement
+from gateway.archive.schema import MIGRATIONS, migrate
+from gateway.archive.views import ALL_VIEWS, View
 from gateway.objects.elements import DataSet
 from gateway.objects.parse import Syntax, parse_dataset
+from gateway.standard.query_keys import COMPUTED
 
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 UNIQUE = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
@@ -492,7 +497,9 @@ def test_F12_anatomic_regions_are_the_union_of_codes_and_body_parts(archive: Arc
     assert found == {("816094009", "Chest"), ("818981001", "Abdomen"), ("69536005", "Head")}
     assert len(items) == 3
     (study,) = ask(archive, "STUDY", key("AnatomicRegionsInStudyCodeSequence", CodeValue="69536005"))
-    assert [item[tag_named("CodeValue")] for item in value(study, "AnatomicRegionsInStudyCodeSequence")] == [["69536005"]]
+    assert [item[tag_named("CodeValue")] for item in value(study, "AnatomicRegionsInStudyCodeSequence")] == [
+        ["69536005"]
+    ]
     assert ask(archive, "STUDY", key("AnatomicRegionsInStudyCodeSequence", CodeValue="1")) == []
 
 
@@ -505,7 +512,10 @@ def test_F13_only_the_same_image_is_an_alternate_representation(archive: Archive
     keyword = "AlternateRepresentationSequence"
 
     def alternates(study: str, view: View) -> list[list[Any]]:
-        return [value(one, keyword) for one in ask(archive, "IMAGE", key("StudyInstanceUID", study), key(keyword), view=view)]
+        return [
+            value(one, keyword)
+            for one in ask(archive, "IMAGE", key("StudyInstanceUID", study), key(keyword), view=view)
+        ]
 
     ((item,),) = alternates("1.2.3", View.CLASSIC)
     assert item[tag_named("ReferencedSOPInstanceUID")] == ("2.25.1",)
@@ -601,7 +611,7 @@ def test_F20_what_is_no_value_of_its_VR_is_named(archive: Archive, keyword: str,
 def test_an_index_from_before_these_columns_is_filled(tmp_path: Path) -> None:
     """The tables as they were, with a study in them: names and dates match at once, the rest after a checkpoint."""
     old = Archive(tmp_path / "data", HandClock())
-    store(old, ct("1.2.3.4.1", PatientComments="note", PatientName="Dœ^Jäne", BodyPartExamined="CHEST") | {})
+    store(old, ct("1.2.3.4.1", PatientComments="note", BodyPartExamined="CHEST"))
     old.checkpoint()
     for table, columns in (
         ("patient", "name_a = NULL, name_i = NULL, name_p = NULL, sound = NULL, more = NULL, indexed = 0"),
