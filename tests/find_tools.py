@@ -140,6 +140,10 @@ def ask(made: Any, asked: Dataset, model: str = STUDY_ROOT) -> Answer:
         else:
             answer.final = status
             assert match is None
+        if status.get("Status") == 0xB001:
+            # It is final (C.6.4.5.2); pynetdicom waits for another response and keeps its reactor stopped.
+            made._reactor_checkpoint.set()
+            break
     return answer
 
 

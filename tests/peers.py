@@ -49,14 +49,15 @@ def storescp(folder: Path, port: int, *options: str) -> Iterator[Path]:
 
 
 class Orthanc:
-    """Debian's Orthanc as a PACS, looked at through its REST interface."""
+    """Debian's Orthanc as a PACS, looked at through its REST interface; `modalities` are those it can call."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, title: str = "ORTHANC", modalities: dict[str, Any] | None = None) -> None:
         self.port, self.http = free_port(), free_port()
         self.config = folder / "orthanc.json"
         settings = {
             "Name": "PACS",
-            "DicomAet": "ORTHANC",
+            "DicomAet": title,
+            "DicomModalities": modalities or {},
             "DicomPort": self.port,
             "HttpPort": self.http,
             "StorageDirectory": str(folder / "orthanc"),
@@ -80,6 +81,12 @@ class Orthanc:
     def get(self, path: str) -> Any:
         """Return what it says."""
         return json.loads(self.file(path))
+
+    def post(self, path: str, content: Any) -> Any:
+        """Tell it something and return what it says."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", data=json.dumps(content).encode())
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
 
     def file(self, path: str) -> bytes:
         """Return bytes it holds."""

@@ -75,11 +75,6 @@ class CharacterSet(NamedTuple):
     names: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
 
-    @property
-    def writing(self) -> list[str]:
-        """The encodings to write in: pydicom reads more as default repertoire than may be written."""
-        return ["ascii" if encoding == _DEFAULT else encoding for encoding in self.encodings]
-
 
 @dataclass(frozen=True)
 class Request:
@@ -339,8 +334,8 @@ def _text(value: str, vr: str, characters: CharacterSet) -> bytes:
         return value.encode("ascii", "replace")
     if vr == "PN":
         # Each component begins in the first character set (PS3.5 6.1.2.5.3).
-        return PersonName(value).encode(characters.writing)
-    return encode_string(value, characters.writing)
+        return PersonName(value).encode(list(characters.encodings))
+    return encode_string(value, list(characters.encodings))
 
 
 def _every_text(values: Values) -> list[str]:
@@ -364,7 +359,9 @@ def can_write(values: Values, characters: CharacterSet) -> bool:
     if not characters.names:
         return False
     letters = set("".join(_every_text(values)))
-    return all(any(_can_write(letter, encoding) for encoding in characters.writing) for letter in letters)
+    if characters.encodings[:1] == (_DEFAULT,) and any("\x80" <= letter <= "\xff" for letter in letters):
+        return False  # pydicom would write Latin 1 without an escape sequence
+    return all(any(_can_write(letter, encoding) for encoding in characters.encodings) for letter in letters)
 
 
 def _can_write(letter: str, encoding: str) -> bool:
