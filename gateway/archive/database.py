@@ -34,6 +34,9 @@ _SETTINGS = (
 # Steps of SQLite's machine between two looks at whether reading is still wanted: well below a millisecond.
 _STEPS = 20_000
 
+# Connections for reading that wait for the next one who reads: to open one takes longer than most queries.
+_READERS = 2
+
 
 class Interrupted(Exception):
     """Nobody wants the rest of what is being read."""
@@ -57,6 +60,8 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
         with self._errors():
             if not readonly:
                 migrate(path)
@@ -73,9 +78,13 @@ class Database:
                 self._connection.execute(f"PRAGMA {setting}")
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         with self._lock:
+            self._closed = True
             self._connection.close()
+            for connection in self._readers:
+                connection.close()
+            self._readers.clear()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -117,20 +126,33 @@ class Database:
     def reading(self, interrupted: Callable[[], bool] = lambda: False) -> Iterator[sqlite3.Connection]:
         """Read much, row by row, on a connection of its own: others neither wait for it nor change what it sees.
 
+        Cursors have to be closed before the end.
+
         Parameters
         ----------
         interrupted : callable
             Looked at again and again while SQLite works; once it returns True, reading ends with `Interrupted`.
         """
         with self._errors(interrupted):
-            uri = f"{self.path.resolve().as_uri()}?mode=ro"
-            connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+            connection = self._reader()
             try:
-                connection.execute("PRAGMA query_only = ON")
                 connection.set_progress_handler(interrupted, _STEPS)
                 yield connection
             finally:
-                connection.close()
+                connection.set_progress_handler(None, 0)
+                with self._lock:
+                    keep = not self._closed and len(self._readers) < _READERS
+                    if keep:
+                        self._readers.append(connection)
+                if not keep:
+                    connection.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._readers:
+                return self._readers.pop()
+        uri = f"{self.path.resolve().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
 
     @contextlib.contextmanager
     def _errors(self, interrupted: Callable[[], bool] = lambda: False) -> Iterator[None]:

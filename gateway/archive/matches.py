@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import sqlite3
@@ -87,13 +88,14 @@ def matches(
     try:
         with archive.database.reading(interrupted) as connection:
             headers = _Headers(archive, connection, statement, query)
-            for row in connection.execute(statement.sql, statement.parameters):
-                found = headers.look(row)
-                if found is not None:
-                    values = _values(statement, row, syntaxes) | found
-                    yield Match(row[0], bool(row[1]), values, not statement.unsupported and headers.complete)
-                if interrupted():
-                    return
+            with contextlib.closing(connection.execute(statement.sql, statement.parameters)) as rows:
+                for row in rows:
+                    found = headers.look(row)
+                    if found is not None:
+                        values = _values(statement, row, syntaxes) | found
+                        yield Match(row[0], bool(row[1]), values, not statement.unsupported and headers.complete)
+                    if interrupted():
+                        return
     except Interrupted:
         return
 
@@ -201,8 +203,9 @@ class _Headers:
         if self._condition is not None:
             zone = forms.zone(text(ds, "TimezoneOffsetFromUTC"))
             parameters = (as_json(held), zone, *self._condition.values)
-            if not self._connection.execute(self._condition.text, parameters).fetchone():
-                return None
+            with contextlib.closing(self._connection.execute(self._condition.text, parameters)) as rows:
+                if not rows.fetchone():
+                    return None
         return {key.tag: _member(key, held) for key in self._keys}
 
 

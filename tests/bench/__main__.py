@@ -3,6 +3,7 @@
 intake      slices/s of gateway serve beside DCMTK storescp and Debian's Orthanc, same sender
 conversion  gateway convert beside highdicom and PixelMed: wall time, processor time, peak memory
 growth      gateway convert alone with more and more slices
+query       C-FIND of an index of 1,000,000 instances beside Orthanc and dcmqrscp with what they take in --load seconds
 memory      PSS of all processes of the box: idle, and while slices come in, are converted and delivered
 
 Needed: DCMTK (storescu, storescp). Used when installed: Orthanc, highdicom, PixelMed (libpixelmed-java). Real slices
@@ -23,14 +24,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import conversion, intake, memory, profiling
+from tests.bench import conversion, intake, memory, profiling, query
 from tests.bench.peers import versions
 from tests.bench.programs import BenchError
 from tests.bench.report import Table
 
 COUNTS = (100, 1000, 2000)
 QUICK_COUNTS = (50, 200)
-NAMES = ("intake", "conversion", "growth", "memory")
+NAMES = ("intake", "conversion", "growth", "query", "memory")
 
 
 def machine(folder: Path) -> list[str]:
@@ -59,6 +60,11 @@ def tables_of(name: str, work: Path, arguments: argparse.Namespace) -> list[Tabl
         return intake.measure(work, runs, slices)
     if name == "conversion":
         return conversion.measure(work, runs, slices)
+    if name == "query":
+        instances, repeats, seconds = (
+            (20_000, 20, 3.0) if arguments.quick else (arguments.instances, 200, arguments.load)
+        )
+        return query.measure(work, instances, repeats, seconds)
     # These take long, and vary little: memory is no matter of chance.
     few = min(runs, 3) if name == "growth" else 1
     return (conversion.growth if name == "growth" else memory.measure)(work, few, counts)
@@ -72,6 +78,8 @@ def main() -> int:
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"what to measure: {', '.join(NAMES)}; all by default")
     parser.add_argument("--runs", type=int, default=5, help="runs of which the median is printed (5)")
     parser.add_argument("--slices", type=int, default=140, help="slices for intake and conversion (140)")
+    parser.add_argument("--instances", type=int, default=1_000_000, help="instances of the index for query (1000000)")
+    parser.add_argument("--load", type=float, default=30, help="seconds that peers are loaded for query (30)")
     parser.add_argument("--quick", action="store_true", help="one short run of everything, to see that it works")
     parser.add_argument("--profile", action="store_true", help="print where the time goes instead of measuring")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every single value there")

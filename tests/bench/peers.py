@@ -60,6 +60,7 @@ def orthanc(folder: Path) -> Server:
         "DicomPort": port,
         "DicomCheckCalledAet": False,
         "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
         "Plugins": [],
     }
     folder.mkdir(parents=True, exist_ok=True)
