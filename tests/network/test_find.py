@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from archive_tools import CT, GSPS, LEGACY_CT, ct, derive, store
 from find_tools import (
+    DATETIME,
     EMPTY,
     FUZZY,
     MODELS,
@@ -576,3 +577,52 @@ def test_F1_F10_orthanc_queries_and_gets_the_counts(filled: Box, tmp_path: Path)
         answers = orthanc.get(f"/queries/{made['ID']}/answers?expand&simplify")
         found = {one["StudyInstanceUID"]: one["NumberOfStudyRelatedInstances"] for one in answers}
         assert found == {"1.2.3": "4", "1.3": "1"}
+
+
+def test_Q9_who_stores_enhanced_images_can_store_presentation_states_too() -> None:
+    from gateway.network.negotiation import SERVICES, STORAGE
+    from gateway.standard.sop_classes import ENHANCED_CLASSES
+
+    assert {SERVICES.get(uid) for uid in (*ENHANCED_CLASSES, GSPS, "1.2.840.10008.5.1.4.1.1.11.2")} == {STORAGE}
+
+
+def test_F8_a_range_of_days_and_times_is_one_range_when_negotiated(gateway: Box) -> None:
+    for number, (date, hour) in enumerate((("20060705", "0900"), ("20060706", "0900"), ("20060707", "1830"))):
+        store(
+            gateway.archive,
+            ct(f"1.{number}.1.1", study=f"1.{number}", series=f"1.{number}.1", StudyDate=date, StudyTime=hour),
+        )
+    asked = identifier("STUDY", StudyInstanceUID="", StudyDate="20060705-20060707", StudyTime="1000-1800")
+    assert uids(find(gateway.port, asked)) == []
+    assert uids(find(gateway.port, asked, (DATETIME,))) == ["1.1"]
+
+
+def test_F17_a_long_answer_is_not_held_in_memory(gateway: Box) -> None:
+    """Ten times the matches, the same memory."""
+    import tracemalloc
+
+    from gateway.archive.matches import matches
+    from gateway.archive.matching import Asked
+    from gateway.archive.query import Query
+
+    with gateway.archive.database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO patient (scope, patient_id, issuer, name, birth_date, sex) VALUES ('', '', '', '', '', '')"
+        )
+        for number in range(20_000):
+            connection.execute(
+                "INSERT INTO study (uid, patient, date, time, study_id, accession, description, referring, created_at,"
+                " updated_at) VALUES (?, 1, '', '', '', '', '', '', 0, 0)",
+                (f"1.2.{number}",),
+            )
+        connection.execute("INSERT INTO study_tally SELECT id, 1, 1, 1 FROM study")
+    query = Query("STUDY", View.RECEIVED, (Asked(0x0020000D, "UI"),))
+    peaks = []
+    tracemalloc.start()
+    for most in (2_000, 20_000):
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        assert sum(1 for _, _ in zip(matches(gateway.archive, query), range(most), strict=False)) == most
+        peaks.append(tracemalloc.get_traced_memory()[1] - before)
+    tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000, peaks
