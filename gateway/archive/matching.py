@@ -33,7 +33,8 @@ MOST_STARS = 16
 # Of one key; a list of UIDs is one parameter however long.
 MOST_VALUES = 100
 
-_FIRST, _LAST = -(1 << 62), 1 << 62
+# Bounds of a range without one.
+FIRST, LAST = -(1 << 62), 1 << 62
 _BEYOND = "\U0010ffff"
 
 
@@ -337,7 +338,7 @@ _PARSERS: dict[str, Callable[[str, Options], forms.Span | None]] = {
 }
 
 # A date that is not known has a number below all others.
-_LOWEST = {"DA": 0, "TM": 0, "DT": _FIRST}
+_LOWEST = {"DA": 0, "TM": 0, "DT": FIRST}
 
 
 def span_of(asked: Asked, value: str, options: Options) -> forms.Span:
@@ -353,7 +354,7 @@ def span_of(asked: Asked, value: str, options: Options) -> forms.Span:
     for first, last in range_parts(value):
         begin, end = parse(first, options), parse(last, options)
         if (begin or not first) and (end or not last) and (begin or end):
-            return forms.Span(begin.first if begin else _LOWEST[asked.vr], end.last if end else _LAST)
+            return forms.Span(begin.first if begin else _LOWEST[asked.vr], end.last if end else LAST)
     raise KeyValueError(asked.tag, "is no value or range of its VR", found=value[:64], expected=asked.vr)
 
 
@@ -362,98 +363,3 @@ def range_parts(value: str) -> Iterator[tuple[str, str]]:
     for position, letter in enumerate(value):
         if letter == "-":
             yield value[:position].strip(), value[position + 1 :].strip()
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A date and its time of one entity, in SQL.
-
-    Attributes
-    ----------
-    day, clock : Sql
-        `forms.EMPTY` when there is none, NULL when it cannot be understood.
-    zone : str
-        SQL of the entity's offset from UTC in minutes, NULL if it is not known.
-    narrow : str
-        A column with the day that has an index, if there is one.
-    """
-
-    day: Sql
-    clock: Sql
-    zone: str
-    narrow: str = ""
-
-
-def is_range(asked: Asked | None) -> bool:
-    """Tell whether a key of a date or time has one value, and that a range."""
-    return asked is not None and len(asked.values) == 1 and "-" in asked.values[0]
-
-
-def range_form(asked: Asked) -> tuple[bool, bool]:
-    """Return whether a range has a first and a last value."""
-    text = asked.values[0].strip()
-    return not text.startswith("-"), not text.endswith("-")
-
-
-def in_moment(date: Asked | None, time: Asked | None, place: Moment, options: Options) -> Sql | None:
-    """Return the condition of a date and its time that belong together (C.2.2.2.5.4), None if everything matches.
-
-    With a zone, the entity's date and time are taken to that zone first; one that does not say its zone is in it.
-    """
-    shift = Sql("0") if options.zone is None else Sql(f"(? - coalesce({place.zone}, ?))", (options.zone, options.zone))
-    day, clock = place.day, place.clock
-    moment = Sql(
-        f"({day.text} * {forms.DAY} + {clock.text} + {shift.text} * {forms.MINUTE})",
-        (*day.values, *clock.values, *shift.values),
-    )
-    no_day, no_clock = Sql(f"{day.text} = -1", day.values), Sql(f"{clock.text} = -1", clock.values)
-    if (
-        options.combined
-        and date
-        and time
-        and is_range(date)
-        and is_range(time)
-        and range_form(date) == range_form(time)
-    ):
-        days, clocks = span_of(date, date.values[0], options), span_of(time, time.values[0], options)
-        first = days.first * forms.DAY + clocks.first if range_form(date)[0] else _FIRST
-        last = days.last * forms.DAY + clocks.last if range_form(date)[1] else _LAST
-        within = joined(
-            (Sql("NOT " + no_clock.text, no_clock.values), _between(moment, [forms.Span(first, last)])), "AND"
-        )
-        roughly = joined((no_clock, _between(day, [days])), "AND")
-        return _narrowed(joined((no_day, within, roughly), "OR"), place, [days], options)
-    parts = []
-    if date and (values := wanted(date, options)):
-        if values == (NOTHING,) and options.empty:
-            parts.append(no_day)
-        else:
-            spans = [span_of(date, value, options) for value in values]
-            local = Sql(
-                f"CASE WHEN {clock.text} >= 0 THEN {moment.text} / {forms.DAY} ELSE {day.text} END",
-                (*clock.values, *moment.values, *day.values),
-            )
-            parts.append(_narrowed(joined((no_day, _between(local, spans)), "OR"), place, spans, options))
-    if time and (values := wanted(time, options)):
-        if values == (NOTHING,) and options.empty:
-            parts.append(no_clock)
-        else:
-            spans = [span_of(time, value, options) for value in values]
-            turned = Sql(
-                f"(({clock.text} + {shift.text} * {forms.MINUTE} + {forms.DAY}) % {forms.DAY})",
-                (*clock.values, *shift.values),
-            )
-            parts.append(joined((no_clock, _between(turned, spans)), "OR"))
-    return joined(parts, "AND") if parts else None
-
-
-def _between(expression: Sql, spans: Sequence[forms.Span]) -> Sql:
-    return joined((Sql(f"{expression.text} BETWEEN ? AND ?", (*expression.values, *span)) for span in spans), "OR")
-
-
-def _narrowed(condition: Sql, place: Moment, spans: Sequence[forms.Span], options: Options) -> Sql:
-    """Add what an index can answer: no zone moves a date by more than two days."""
-    if not place.narrow:
-        return condition
-    wide = [forms.Span(span.first - 2, span.last + 2) for span in spans]
-    return joined((joined((Sql(f"{place.narrow} = -1"), _between(Sql(place.narrow), wide)), "OR"), condition), "AND")

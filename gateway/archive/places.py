@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.archive.matching import Column, Moment, Sql, date_column, number_column, text_column
+from gateway.archive.matching import Column, Sql, date_column, number_column, text_column
+from gateway.archive.moments import Moment
 from gateway.archive.views import View
 from gateway.standard.query_keys import COMPUTED, FURTHER_KEYS, IMAGE, KEYS, LEVELS, PATIENT, SERIES, STUDY
 

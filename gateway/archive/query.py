@@ -16,16 +16,15 @@ from gateway.archive.attributes import NO_VALUES, keyword_of, vr_of
 from gateway.archive.matching import (
     Asked,
     Member,
-    Moment,
     Options,
     Sql,
     in_column,
     in_document,
-    in_moment,
     item_condition,
     joined,
     path,
 )
+from gateway.archive.moments import Moment, in_moment
 from gateway.archive.places import (
     COLUMNS,
     COMPUTED_KEYS,
