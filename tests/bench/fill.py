@@ -45,19 +45,23 @@ def main() -> None:
         caller.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if caller.associate(contexts, calling="BENCH", called=called):
             raise SystemExit("no association")
-        deadline, study, taken = time.monotonic() + seconds, 0, 0
-        while time.monotonic() < deadline:
-            for number in range(SERIES):
-                ds = instance(study, number)
-                data = encode(ds, True, True) or b""
-                caller.message_id %= 60000
-                said = caller.store(data, ds.SOPClassUID, ds.SOPInstanceUID, context_id=numbers[ds.SOPClassUID])
-                if said["status"]:
-                    raise SystemExit(f"not taken: {said}")
-                taken += 1
-            study += 1
-        caller.release()
+        deadline, taken = time.monotonic() + seconds, 0
+        while time.monotonic() < deadline and _store(caller, numbers, *divmod(taken, SERIES)):
+            taken += 1
     print(taken)
+
+
+def _store(caller: Caller, numbers: dict[str, int], study: int, number: int) -> bool:
+    """Send one instance; False if the peer has had enough."""
+    ds = instance(study, number)
+    data = encode(ds, True, True) or b""
+    caller.message_id %= 60000
+    try:
+        said = caller.store(data, ds.SOPClassUID, ds.SOPInstanceUID, context_id=numbers[ds.SOPClassUID])
+    except (AssertionError, OSError) as error:
+        print(f"ended by the peer: {error}")
+        return False
+    return said["status"] == 0
 
 
 if __name__ == "__main__":
