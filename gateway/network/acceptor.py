@@ -15,8 +15,8 @@ from pydicom import config
 from pydicom.uid import UID
 from pynetdicom.acse import ACSE
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_CANCEL_RQ, C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE, C_STORE
+from pynetdicom.dimse_messages import C_CANCEL_RQ, C_STORE_RQ, C_STORE_RSP, DIMSEMessage
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.pdu_primitives import (
     A_ABORT,
     A_ASSOCIATE,
@@ -29,8 +29,9 @@ from pynetdicom.transport import AddressInformation
 
 from gateway.network import policy
 from gateway.network.find import serve_find
+from gateway.network.get import serve_get
 from gateway.network.move import serve_move
-from gateway.network.negotiation import ACCEPTED, negotiate, negotiate_extended
+from gateway.network.negotiation import ACCEPTED, negotiate, negotiate_extended, role_answers
 from gateway.network.policy import Refusal
 from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, request_of
 from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
@@ -62,7 +63,9 @@ class Negotiator(ACSE):
             self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
             return
         may = association.caller.peer.may
-        answers = negotiate(request.presentation_context_definition_list, self.requestor.sop_class_common_extended, may)
+        roles = self.requestor.role_selection
+        proposed = request.presentation_context_definition_list
+        answers = negotiate(proposed, self.requestor.sop_class_common_extended, may, roles)
         association._accepted_cx = {context.context_id: context for context in answers if context.result == ACCEPTED}
         association._rejected_cx = [context for context in answers if context.result != ACCEPTED]
         accepted = {str(context.abstract_syntax) for context in association._accepted_cx.values()}
@@ -72,6 +75,8 @@ class Negotiator(ACSE):
             item.sop_class_uid = UID(sop_class)
             item.service_class_application_information = agreed.answer
             self.acceptor.add_negotiation_item(item)
+        for role in role_answers(answers, roles):
+            self.acceptor.add_negotiation_item(role)
         self.send_accept()
         association.is_established = True
 
@@ -123,7 +128,7 @@ class Messages(DIMSEServiceProvider):
         fragment: Any = P_DATA()
         fragment.presentation_data_value_list = [[context_id, value]]
         super().receive_primitive(fragment)
-        if type(message) not in (DIMSEMessage, C_CANCEL_RQ):
+        if type(message) not in (DIMSEMessage, C_CANCEL_RQ, C_STORE_RSP):
             # Another request has come: what was cancelled before is over, and message IDs come again. This is known
             # before the request is queued, since an Identifier follows; what cancels it cannot be here yet.
             self.cancel_req = {}
@@ -138,6 +143,8 @@ class Messages(DIMSEServiceProvider):
         """Begin to receive the data set of a C-STORE request."""
         association = self._association
         context: Any = association._accepted_cx[context_id]
+        if not context.as_scp:
+            raise ValueError("a C-STORE request in a context where the box has no SCP role")
         self.message = None
         self.storing = True
         self._context_id = context_id
@@ -330,21 +337,38 @@ def _move(association: Acceptor, request: Any, context: Any) -> None:
     """Serve a C-MOVE request."""
     server = association.server
     serve_move(
-        association, request, context, archive=server.archive, settings=association.settings, outbound=server.outbound
+        association,
+        request,
+        context,
+        archive=server.archive,
+        settings=association.settings,
+        outbound=server.outbound,
+        options=association.options.get(str(context.abstract_syntax), frozenset()),
     )
 
 
 def _find(association: Acceptor, request: Any, context: Any) -> None:
     """Serve a C-FIND request."""
-    options = association.options.get(str(context.abstract_syntax), frozenset())
     serve_find(
         association,
         request,
         context,
         archive=association.server.archive,
         settings=association.settings,
-        options=options,
+        options=association.options.get(str(context.abstract_syntax), frozenset()),
     )
 
 
-_SERVICES = {C_ECHO: _echo, C_STORE: _store_nothing, C_MOVE: _move, C_FIND: _find}
+def _get(association: Acceptor, request: Any, context: Any) -> None:
+    """Serve a C-GET request."""
+    serve_get(
+        association,
+        request,
+        context,
+        archive=association.server.archive,
+        settings=association.settings,
+        options=association.options.get(str(context.abstract_syntax), frozenset()),
+    )
+
+
+_SERVICES = {C_ECHO: _echo, C_STORE: _store_nothing, C_MOVE: _move, C_FIND: _find, C_GET: _get}

@@ -7,12 +7,15 @@ syntax; here the requestor's first choice that the box can take wins, in every c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydicom.uid import UID, UID_dictionary
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
 from gateway.standard.query_keys import FIND_MODELS
+from gateway.standard.retrieve_models import RETRIEVE_MODELS
 
 STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -45,19 +48,16 @@ STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStora
     if kind == "SOP Class" and "Storage" in name and status and uid.startswith("1.2.840.10008.5.1.4.1.1.")
 )
 
-MOVE_CLASSES = frozenset(
-    (
-        "1.2.840.10008.5.1.4.1.2.1.2",  # Patient Root
-        "1.2.840.10008.5.1.4.1.2.2.2",  # Study Root
-        "1.2.840.10008.5.1.4.1.2.3.2",  # Patient/Study Only, retired
-    )
-)
-
-
 # SOP Class Extended Negotiation: what each byte of the application information of a class means, the first byte first;
 # "" is reserved. Byte 5 of C-FIND is Query/Retrieve View (PS3.4 table C.5-1).
 FIND_OPTIONS = ("relational", "datetime", "fuzzy", "timezone", "view", "empty", "multiple")
-EXTENDED: dict[str, tuple[str, ...]] = dict.fromkeys(FIND_MODELS, FIND_OPTIONS)
+EXTENDED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(FIND_MODELS, FIND_OPTIONS),
+    **{uid: model.options for uid, model in RETRIEVE_MODELS.items()},
+}
+
+# Preferred where the box sends and the requestor leaves it the choice.
+_SENDABLE = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 
 
 class Service(NamedTuple):
@@ -70,8 +70,8 @@ class Service(NamedTuple):
 STORAGE = Service("store", TRANSFER_SYNTAXES)
 SERVICES: dict[str, Service] = {
     **dict.fromkeys(STORAGE_CLASSES, STORAGE),
-    **dict.fromkeys(MOVE_CLASSES, Service("retrieve", IDENTIFIER_SYNTAXES)),
     **dict.fromkeys(FIND_MODELS, Service("query", IDENTIFIER_SYNTAXES)),
+    **dict.fromkeys(RETRIEVE_MODELS, Service("retrieve", IDENTIFIER_SYNTAXES)),
     VERIFICATION: Service(None, IDENTIFIER_SYNTAXES),
 }
 
@@ -81,8 +81,26 @@ def is_storage(abstract_syntax: str) -> bool:
     return SERVICES.get(abstract_syntax, STORAGE) is STORAGE
 
 
+class Roles(NamedTuple):
+    """Who may store on the other in the contexts of a storage class (PS3.7 D.3.3.4, PS3.4 C.5.3).
+
+    Attributes
+    ----------
+    receives : bool
+        The box takes what the requestor sends.
+    sends : bool
+        The requestor takes what the box sends: sub-operations of C-GET.
+    """
+
+    receives: bool
+    sends: bool
+
+
 def negotiate(
-    proposed: Iterable[Any], common_extended: Mapping[Any, Any], may: Collection[str]
+    proposed: Iterable[Any],
+    common_extended: Mapping[Any, Any],
+    may: Collection[str],
+    roles: Mapping[Any, Any] = MappingProxyType({}),
 ) -> list[PresentationContext]:
     """Answer the presentation contexts of an association request.
 
@@ -94,11 +112,13 @@ def negotiate(
         SOP Class Common Extended Negotiation items by SOP Class UID (PS3.7 D.3.3.6).
     may : collection of str
         Rights of the requestor.
+    roles : mapping
+        SCP/SCU Role Selection items by SOP Class UID (PS3.7 D.3.3.4).
 
     Returns
     -------
     list of PresentationContext
-        One for each proposed, with its result and one transfer syntax.
+        One for each proposed, with its result, one transfer syntax and the roles of the box.
     """
     answers = []
     for context in proposed:
@@ -107,24 +127,65 @@ def negotiate(
         answer.abstract_syntax = context.abstract_syntax
         service = SERVICES.get(context.abstract_syntax) or _extended(common_extended.get(context.abstract_syntax))
         syntaxes = context.transfer_syntax or [UID("1.2.840.10008.1.2")]
-        answer.result, syntax = _result(service, syntaxes, may)
+        agreed = Roles(True, False) if service is not STORAGE else _roles(roles.get(context.abstract_syntax), may)
+        answer.result, syntax = _result(service, syntaxes, may, agreed)
         # An answer has one transfer syntax even if its context is rejected; it says nothing then.
         answer.transfer_syntax = [syntax]
-        answer._as_scp = answer.result == ACCEPTED
-        answer._as_scu = False
+        answer._as_scp = answer.result == ACCEPTED and agreed.receives
+        answer._as_scu = answer.result == ACCEPTED and agreed.sends
         answers.append(answer)
     return answers
 
 
-def _result(service: Service | None, proposed: list[UID], may: Collection[str]) -> tuple[int, UID]:
+def _roles(item: Any, may: Collection[str]) -> Roles:
+    """Return who may store; without a proposal, the requestor on the box."""
+    if item is None or not (item.scu_role or item.scp_role):
+        return Roles("store" in may, False)
+    return Roles(bool(item.scu_role) and "store" in may, bool(item.scp_role) and "retrieve" in may)
+
+
+def _result(service: Service | None, proposed: list[UID], may: Collection[str], agreed: Roles) -> tuple[int, UID]:
     if service is None:
         return NO_ABSTRACT_SYNTAX, proposed[0]
-    if service.right is not None and service.right not in may:
+    if service is STORAGE:
+        refused = not (agreed.receives or agreed.sends)
+    else:
+        refused = service.right is not None and service.right not in may
+    if refused:
         return USER_REJECTION, proposed[0]
-    for syntax in proposed:
+    # What is stored in a native syntax can be sent in either of the little endian ones, and for a context there is only
+    # one answer; only who sends knows what comes.
+    first = [uid for uid in _SENDABLE if uid in proposed] if agreed.sends else []
+    for syntax in (*first, *proposed):
         if syntax in service.transfer_syntaxes:
-            return ACCEPTED, syntax
+            return ACCEPTED, UID(syntax)
     return NO_TRANSFER_SYNTAX, proposed[0]
+
+
+def role_answers(answers: Iterable[Any], roles: Mapping[Any, Any]) -> list[SCP_SCU_RoleSelectionNegotiation]:
+    """Return what is said to the SCP/SCU Role Selection items of a request: nothing of classes without a context."""
+    items = []
+    for sop_class in roles:
+        contexts = [one for one in answers if one.abstract_syntax == sop_class and one.result == ACCEPTED]
+        if not any(SERVICES.get(one.abstract_syntax, STORAGE) is STORAGE for one in contexts):
+            continue
+        item = SCP_SCU_RoleSelectionNegotiation()
+        item.sop_class_uid = UID(sop_class)
+        item.scu_role = any(one._as_scp for one in contexts) and bool(roles[sop_class].scu_role)
+        item.scp_role = any(one._as_scu for one in contexts)
+        if item.scu_role or item.scp_role:
+            items.append(item)
+    return items
+
+
+def _extended(item: Any) -> Service | None:
+    """Return the service of a class that is known only by what the requestor says of it."""
+    if item is None:
+        return None
+    related = item.related_general_sop_class_identification or ()
+    if item.service_class_uid == STORAGE_SERVICE_CLASS or STORAGE_CLASSES.intersection(related):
+        return STORAGE
+    return None
 
 
 class Agreed(NamedTuple):
@@ -168,13 +229,3 @@ def negotiate_extended(offered: Mapping[Any, bytes], accepted: Collection[str]) 
         options = frozenset(meaning for byte, meaning in zip(answer, meanings, strict=False) if byte)
         agreed[str(sop_class)] = Agreed(answer, options)
     return agreed
-
-
-def _extended(item: Any) -> Service | None:
-    """Return the service of a class that is known only by what the requestor says of it."""
-    if item is None:
-        return None
-    related = item.related_general_sop_class_identification or ()
-    if item.service_class_uid == STORAGE_SERVICE_CLASS or STORAGE_CLASSES.intersection(related):
-        return STORAGE
-    return None

@@ -121,6 +121,12 @@ class UpperLayer(DULServiceProvider):
         super().send_pdu(primitive)
         self.wake()
 
+    def wait_for_room(self, most: int, seconds: float) -> bool:
+        """Wait until at most `most` primitives are to be sent, or for some seconds; tell which it was."""
+        waiting = self.to_provider_queue
+        with waiting.not_full:  # notified whenever one is taken out
+            return waiting.not_full.wait_for(lambda: waiting._qsize() <= most or not self.is_alive(), seconds)
+
     def kill_dul(self) -> None:
         """End the thread."""
         super().kill_dul()

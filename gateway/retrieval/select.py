@@ -1,18 +1,20 @@
-"""Which instances a retrieve request means: Query/Retrieve level and unique keys (PS3.4 C.4.2.1.4, C.4.2.2.1, C.6)."""
+"""Which instances a retrieve request means: Query/Retrieve level and unique keys (PS3.4 C.4.2.1.4, C.4.2.2, C.6)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from gateway.archive.views import View
+from gateway.archive.views import ALL_VIEWS, View
 from gateway.errors import MismatchError
+from gateway.objects.elements import tag_of
 from gateway.objects.uids import valid_uid
+from gateway.standard.retrieve_models import IMAGE, PATIENT, RETRIEVE_MODELS, SERIES, STUDY, UNIQUE_KEYS
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
@@ -22,25 +24,11 @@ QUERY_RETRIEVE_LEVEL = 0x00080052
 QUERY_RETRIEVE_VIEW = 0x00080053
 
 
-class Level(NamedTuple):
-    """A level of the information models: its unique key, and the name of that key in `Archive.select`."""
+# Keyword of the unique key of a level, and the name it has in `Archive.select`.
+_ARGUMENTS = {PATIENT: "patient", STUDY: "study", SERIES: "series", IMAGE: "instance"}
+_TAGS = {level: tag_of(keyword) for level, keyword in UNIQUE_KEYS.items()}
 
-    name: str
-    unique_key: int
-    argument: str
-
-
-PATIENT = Level("PATIENT", 0x00100020, "patient")
-STUDY = Level("STUDY", 0x0020000D, "study")
-SERIES = Level("SERIES", 0x0020000E, "series")
-IMAGE = Level("IMAGE", 0x00080018, "instance")
-
-# Abstract syntaxes of C-MOVE and the levels of their models from the top (PS3.4 C.6.1.1, C.6.2.1, C.6.3).
-MOVE_MODELS: dict[str, tuple[Level, ...]] = {
-    "1.2.840.10008.5.1.4.1.2.1.2": (PATIENT, STUDY, SERIES, IMAGE),  # Patient Root
-    "1.2.840.10008.5.1.4.1.2.2.2": (STUDY, SERIES, IMAGE),  # Study Root
-    "1.2.840.10008.5.1.4.1.2.3.2": (PATIENT, STUDY),  # Patient/Study Only, retired
-}
+_VIEWS = {"CLASSIC": View.CLASSIC, "ENHANCED": View.ENHANCED}
 
 
 class IdentifierError(MismatchError):
@@ -69,70 +57,120 @@ class Selection:
         PATIENT, STUDY, SERIES or IMAGE.
     keys : mapping
         Arguments of `Archive.select`.
+    named : View or None
+        The Query/Retrieve View that the request names.
     """
 
     level: str
     keys: Mapping[str, Any] = field(default_factory=dict)
+    named: View | None = None
 
     def rows(self, archive: Archive, view: View) -> list[InstanceRow]:
-        """Return the instances of one view that are meant."""
-        return archive.select(view, **self.keys)
+        """Return the instances of one view that are meant.
 
-    def pending(self, archive: Archive) -> bool:
-        """Tell whether the conversion has not yet settled what becomes of a study that this selection touches.
-
-        Whole studies are looked at: until a study is settled, which series and instances its enhanced view has is
-        not known.
+        Raises
+        ------
+        IdentifierError
+            If a series or instance exists, but not in the view that is named (C.4.2.2.2.2 note 3).
         """
-        keys = {name: value for name, value in self.keys.items() if name in ("patient", "study")}
-        studies = {row.study for row in archive.select(View.RECEIVED, **keys)}
-        return any(archive.unsettled(study) for study in studies)
+        rows = archive.select(view, **self.keys)
+        if self.named is not None:
+            self._check(archive, view, "series", {row.series for row in rows})
+            self._check(archive, view, "instance", {row.sop_instance for row in rows})
+        return rows
+
+    def _check(self, archive: Archive, view: View, key: str, found: set[str]) -> None:
+        missing = set(self.keys.get(key, ())) - found
+        if not missing:
+            return
+        named: dict[str, Any] = {key: sorted(missing)}
+        held = archive.select(ALL_VIEWS, **named)
+        # What the view has, but not in the study or series named, matches nothing; that is no matter of views.
+        elsewhere = missing & {_uid(row, key) for row in held} - {_uid(row, key) for row in held if row.views & view}
+        if elsewhere:
+            raise IdentifierError(QUERY_RETRIEVE_VIEW, f"has no {key} {min(elsewhere)}")
+
+    def pending(self, archive: Archive, view: View) -> bool:
+        """Tell whether the conversion has not yet settled what a view has of a study that this selection touches.
+
+        Whole studies are looked at: until a study is settled, which series and instances the view has is not known.
+        """
+        above = {name: value for name, value in self.keys.items() if name in ("patient", "study")}
+        touched = archive.select(ALL_VIEWS, **(above or self.keys))
+        if not above and all(row.views & view for row in touched):
+            return False  # each instance is named, or series whose members are, and the view has them
+        # What has arrived and is classic is in the classic view from the beginning.
+        return any(
+            view == View.ENHANCED or not row.views & view
+            for study in {row.study for row in touched}
+            for row in archive.unsettled(study)
+        )
 
 
-def selection(identifier: Dataset, model: str) -> Selection:
-    """Return what an Identifier asks for in baseline behaviour.
+def _uid(row: InstanceRow, key: str) -> str:
+    return row.series if key == "series" else row.sop_instance
+
+
+def selection(identifier: Dataset, model: str, options: Collection[str] = ()) -> Selection:
+    """Return what an Identifier asks for.
 
     Parameters
     ----------
     identifier : Dataset
-        Of a C-MOVE request.
+        Of a C-MOVE or C-GET request.
     model : str
-        Abstract syntax of the request, a key of `MOVE_MODELS`.
+        Abstract syntax of the request, a key of `RETRIEVE_MODELS`.
+    options : collection of str
+        What was negotiated for it: ``relational``, ``view``.
 
     Raises
     ------
     IdentifierError
-        If the level is none of the model, or a unique key of this or a higher level is missing or unusable.
+        If the level is none of the model, a unique key of this or a higher level is missing or unusable, or a view was
+        not negotiated or is none.
     """
-    levels = MOVE_MODELS[model]
+    levels = RETRIEVE_MODELS[model].levels
     name = "".join(_values(identifier, QUERY_RETRIEVE_LEVEL)).upper()
-    names = [level.name for level in levels]
-    if name not in names:
-        raise IdentifierError(QUERY_RETRIEVE_LEVEL, "is none of this model", found=name, expected=", ".join(names))
-    if QUERY_RETRIEVE_VIEW in identifier:
-        # Never silently another view: who wants one negotiates it, or calls the AE title that has it.
-        raise IdentifierError(QUERY_RETRIEVE_VIEW, "was not negotiated", remedy="call the AE title of the view")
+    if name not in levels:
+        raise IdentifierError(QUERY_RETRIEVE_LEVEL, "is none of this model", found=name, expected=", ".join(levels))
+    view = _view(identifier, options)
+    relational = "relational" in options
     keys: dict[str, Any] = {}
-    for level in levels[: names.index(name) + 1]:
-        keys[level.argument] = _unique_key(identifier, level, several=level.name == name)
+    for level in levels[: levels.index(name) + 1]:
+        if relational and level != name and not _values(identifier, _TAGS[level]):
+            continue
+        keys[_ARGUMENTS[level]] = _unique_key(identifier, level, several=relational or level == name)
     # A patient named without need, as Study Root requests sometimes do: then only his or hers.
-    if "patient" not in keys and (patient := _values(identifier, PATIENT.unique_key)):
+    if PATIENT not in levels and STUDY in levels and (patient := _values(identifier, _TAGS[PATIENT])):
         keys["patient"] = patient[0]
-    return Selection(name, keys)
+    return Selection(name, keys, view)
 
 
-def _unique_key(identifier: Dataset, level: Level, *, several: bool) -> str | tuple[str, ...]:
-    """Return the value of a unique key: one, or a list of UIDs where the request is for that level."""
-    values = _values(identifier, level.unique_key)
+def _view(identifier: Dataset, options: Collection[str]) -> View | None:
+    """Return the view that is named; never silently another."""
+    if QUERY_RETRIEVE_VIEW not in identifier:
+        return None
+    if "view" not in options:
+        raise IdentifierError(QUERY_RETRIEVE_VIEW, "was not negotiated", remedy="call the AE title of the view")
+    found = "\\".join(_values(identifier, QUERY_RETRIEVE_VIEW))
+    if found not in _VIEWS:
+        raise IdentifierError(QUERY_RETRIEVE_VIEW, "is unknown", found=found[:16], expected="CLASSIC or ENHANCED")
+    return _VIEWS[found]
+
+
+def _unique_key(identifier: Dataset, level: str, *, several: bool) -> str | tuple[str, ...]:
+    """Return the value of a unique key: one, or a list of UIDs where the request may have one."""
+    tag = _TAGS[level]
+    values = _values(identifier, tag)
     if not values:
-        raise IdentifierError(level.unique_key, "is missing", remedy="supply the unique keys down to the level")
-    if len(values) > 1 and (level is PATIENT or not several):
-        raise IdentifierError(level.unique_key, "has several values", found=len(values), expected="one")
-    if level is PATIENT:
+        raise IdentifierError(tag, "is missing", remedy="supply the unique keys down to the level")
+    if len(values) > 1 and (level == PATIENT or not several):
+        raise IdentifierError(tag, "has several values", found=len(values), expected="one")
+    if level == PATIENT:
         return values[0]
     for value in values:
         if not valid_uid(value):
-            raise IdentifierError(level.unique_key, "is no UID", found=value[:64])
+            raise IdentifierError(tag, "is no UID", found=value[:64])
     return tuple(values)
 
 
