@@ -294,6 +294,23 @@ class Files:
         sync_folder(self.quarantine)
         return True
 
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give an empty file for something that is needed for a while; if the process dies, a sweep removes it.
+
+        Raises
+        ------
+        ResourceError
+            If there is no room for it.
+        """
+        with storage_errors("intake"):
+            path, descriptor = _create_locked(self.intake, ".part")
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
     def sweep(self) -> int:
         """Remove what dead processes left half-written and return the number of files."""
         removed = 0

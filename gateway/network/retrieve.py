@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,18 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import decode, encode
 
 from gateway.archive.views import View, name_of
+from gateway.conversion.frame_lists import INVALID_REQUEST, KEYS, NONE_FOUND, ExtractionError, FrameRequest
+from gateway.conversion.identity import Identity
 from gateway.network.storage import plain
+from gateway.objects.elements import tag_of
 from gateway.observe import LOGGER, event, warning
 from gateway.retrieval import transcript as statuses
 from gateway.retrieval.engine import Destination, Outbound, run
+from gateway.retrieval.frames import extracted
+from gateway.retrieval.rendition import WHOLE, Sources
 from gateway.retrieval.select import IdentifierError, Selection, selection
 from gateway.retrieval.transcript import Transcript
+from gateway.retrieval.without_bulk import WithoutBulkData
 from gateway.standard.retrieve_models import RETRIEVE_MODELS
 
 if TYPE_CHECKING:
@@ -80,6 +87,7 @@ class Retrieval:
     ) -> None:
         self.association = association
         self.options = options
+        self.identity = Identity()
         self._request = request
         self._context = context
         self._monotonic = monotonic
@@ -91,6 +99,7 @@ class Retrieval:
         self.message_id: int = request.MessageID
         self.priority: int = request.Priority
         self.view = View.RECEIVED
+        self._frames: FrameRequest | None = None
 
     def authorise(self, settings: NetworkSettings) -> None:
         """Refuse what is not this operation's, or not the requestor's to ask.
@@ -115,6 +124,7 @@ class Retrieval:
             If nothing is.
         """
         wanted = self._selection()
+        self._frames = wanted.frames
         self.view = wanted.named or settings.views.get(self.called, View.RECEIVED)
         if self.view != View.RECEIVED and wanted.pending(archive, self.view):
             # Half of a study in one guise and half in the other would be worse than to ask again later.
@@ -150,28 +160,38 @@ class Retrieval:
         RequestorGone
             If nobody waits for an answer any more.
         """
-        progress = Transcript(rows)
-
-        def tell(row: Any = None, outcome: Any = None) -> None:
-            self.pending(progress)
-
-        if rows:
-            self.pending(progress)
+        if not rows and self._frames is None:
+            return Transcript(rows)
+        self.pending(Transcript(rows))
+        with self._made(archive, rows) as (sources, made):
+            progress = Transcript(made)
             run(
-                archive,
-                rows,
+                sources,
+                made,
                 destination,
                 outbound,
                 transcript=progress,
-                on_result=tell,
+                on_result=lambda row, outcome: self.pending(progress),
                 priority=self.priority,
                 cancelled=self.cancelled,
                 watch=lambda: self.watch(progress),
+                rendition=WHOLE if RETRIEVE_MODELS[self.model].bulk_data else WithoutBulkData(),
                 **more,
             )
         if self.gone():
             raise RequestorGone
         return progress
+
+    @contextlib.contextmanager
+    def _made(self, archive: Archive, rows: list[InstanceRow]) -> Iterator[tuple[Sources, list[InstanceRow]]]:
+        """Give what is sent: the instances, or at the FRAME level the one that is made of some of its frames."""
+        if self._frames is None:
+            yield archive, rows
+            return
+        if not rows:
+            raise Refused(NONE_FOUND, f"the view {name_of(self.view)} has no such instance")
+        with extracted(archive, rows[0], self._frames, self.identity) as (row, source):
+            yield source, [row]
 
     def watch(self, progress: Transcript) -> None:
         """See whether the requestor is still there, and tell it that this takes a while."""
@@ -201,7 +221,7 @@ class Retrieval:
         """
         name = self.operation.removeprefix("C-").lower()
         try:
-            done = work()
+            done = self._refusing(work)
         except Refused as refused:
             warning(f"{name}.refused", peer=self.calling, status=f"{refused.status:04X}", reason=refused.comment)
             self.respond(refused.status, comment=refused.comment, offending=refused.offending)
@@ -225,6 +245,15 @@ class Retrieval:
             )
         # The idle timer has been running all the time; what the requestor says next must not come too late.
         self.association.dul._idle_timer.restart()
+
+    def _refusing(self, work: Callable[[], Transcript]) -> Transcript:
+        """Do the work; what is wrong with frames asked for is a refusal (table Y.4-1)."""
+        try:
+            return work()
+        except ExtractionError as error:
+            key = error.subject if error.subject in KEYS else KEYS[0]
+            offending = tag_of(key) if error.status == INVALID_REQUEST else None
+            raise Refused(error.status, str(error), offending) from error
 
     def pending(self, progress: Transcript) -> None:
         """Send a pending response unless the last is quite recent."""

@@ -15,7 +15,7 @@ from gateway.archive.rows import InstanceRow
 from gateway.errors import GatewayError, NetworkError
 from gateway.objects.stream import ByteSource
 from gateway.observe import warning
-from gateway.retrieval.rendition import Offer, choose, offers, refusal, rendered
+from gateway.retrieval.rendition import WHOLE, Offer, Rendition, Sources, choose, offers, refusal
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
 
 # Presentation context IDs are the odd numbers of one byte (PS3.8 9.3.2.2).
@@ -95,14 +95,6 @@ class Outbound(Protocol):
         ...
 
 
-class Sources(Protocol):
-    """Whoever knows the bytes of an instance: the archive."""
-
-    def source_of(self, row: InstanceRow, /) -> ByteSource:
-        """Return the data set of `row`."""
-        ...
-
-
 def run(
     archive: Sources,
     rows: Sequence[InstanceRow],
@@ -115,6 +107,7 @@ def run(
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[], None] | None = None,
     transcript: Transcript | None = None,
+    rendition: Rendition = WHOLE,
 ) -> Transcript:
     """Send `rows` to `destination`.
 
@@ -141,6 +134,8 @@ def run(
         Called about once a second, also in the middle of an instance; what it raises ends the retrieval at once.
     transcript : Transcript, optional
         An empty one of `rows`, for who wants to look at it meanwhile.
+    rendition : Rendition
+        What is sent of each instance.
 
     Returns
     -------
@@ -148,18 +143,20 @@ def run(
         Also when the destination could not be reached or broke off: see `Transcript.broken`.
     """
     transcript = transcript or Transcript(rows)
-    sending = _Sending(archive, transcript, destination, outbound, on_result, originator, priority, cancelled, watch)
-    for proposal, indexes in associations(rows):
+    sending = _Sending(
+        *(archive, transcript, destination, outbound, on_result, originator, priority, cancelled, watch, rendition)
+    )
+    for proposal, indexes in associations(rows, rendition):
         if not sending.group(proposal, indexes):
             break
     return transcript
 
 
-def associations(rows: Sequence[InstanceRow]) -> Iterator[tuple[list[Offer], list[int]]]:
+def associations(rows: Sequence[InstanceRow], rendition: Rendition = WHOLE) -> Iterator[tuple[list[Offer], list[int]]]:
     """Split `rows` so that no part needs more than 128 contexts; yield what to propose and the indexes of its rows."""
     groups: list[list[Offer]] = [[]]
     used = 0
-    for offer in offers(rows):
+    for offer in offers(rows, rendition):
         used += len(offer.transfer_syntaxes)
         if used > MAX_CONTEXTS:
             groups.append([])
@@ -183,6 +180,7 @@ class _Sending:
     priority: int
     cancelled: Callable[[], bool]
     watch: Callable[[], None] | None
+    rendition: Rendition
     _waiting: deque[int] = field(default_factory=deque)
     _moved: set[int] = field(default_factory=set)
 
@@ -214,7 +212,7 @@ class _Sending:
         """Send one row; False when the association is of no further use."""
         row = self.transcript.rows[index]
         accepted = association.accepted(row.sop_class)
-        syntax = choose(row, accepted)
+        syntax = choose(row, accepted, self.rendition)
         if syntax is None:
             self._record(index, Outcome(SOP_CLASS_NOT_SUPPORTED, refusal(row, accepted), Fate.REFUSED))
             return True
@@ -223,7 +221,7 @@ class _Sending:
                 sop_class=row.sop_class,
                 sop_instance=row.sop_instance,
                 transfer_syntax=syntax,
-                source=rendered(self.archive.source_of(row), row.transfer_syntax, syntax),
+                source=self.rendition.source(self.archive, row, syntax),
                 originator=self.originator,
                 priority=self.priority,
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydicom.uid import UID
 
@@ -34,30 +35,44 @@ class Offer:
     transfer_syntaxes: tuple[str, ...]
 
 
-def syntaxes(row: InstanceRow) -> tuple[str, ...]:
-    """Return the transfer syntaxes `row` can be sent in, the stored one first."""
-    return (row.transfer_syntax, *ALTERNATIVES.get(row.transfer_syntax, ()))
+class Sources(Protocol):
+    """Whoever knows the bytes of an instance: the archive."""
+
+    def source_of(self, row: InstanceRow, /) -> ByteSource:
+        """Return the data set of `row`."""
+        ...
 
 
-def offers(rows: Iterable[InstanceRow]) -> list[Offer]:
+class Rendition:
+    """What is sent of an instance, and in which transfer syntaxes: here the whole of it."""
+
+    def syntaxes(self, row: InstanceRow) -> tuple[str, ...]:
+        """Return the transfer syntaxes `row` can be sent in, the stored one first."""
+        return (row.transfer_syntax, *ALTERNATIVES.get(row.transfer_syntax, ()))
+
+    def source(self, archive: Sources, row: InstanceRow, wanted: str) -> ByteSource:
+        """Return the bytes of `row` in the transfer syntax that was chosen."""
+        source = archive.source_of(row)
+        return source if wanted == row.transfer_syntax else reencode(source, row.transfer_syntax, wanted)
+
+
+WHOLE = Rendition()
+
+
+def offers(rows: Iterable[InstanceRow], rendition: Rendition = WHOLE) -> list[Offer]:
     """Return what has to be proposed so that every row can be sent, stored syntaxes before alternatives."""
     stored: dict[str, dict[str, None]] = {}
     further: dict[str, dict[str, None]] = {}
     for row in rows:
-        first, *others = syntaxes(row)
+        first, *others = rendition.syntaxes(row)
         stored.setdefault(row.sop_class, {})[first] = None
         further.setdefault(row.sop_class, {}).update(dict.fromkeys(others))
     return [Offer(sop_class, tuple(stored[sop_class] | further[sop_class])) for sop_class in stored]
 
 
-def choose(row: InstanceRow, accepted: Collection[str]) -> str | None:
+def choose(row: InstanceRow, accepted: Collection[str], rendition: Rendition = WHOLE) -> str | None:
     """Return the first transfer syntax of `row` that the peer has accepted for its class."""
-    return next((syntax for syntax in syntaxes(row) if syntax in accepted), None)
-
-
-def rendered(source: ByteSource, stored: str, wanted: str) -> ByteSource:
-    """Return the bytes of a data set stored in one transfer syntax in the one that was chosen."""
-    return source if wanted == stored else reencode(source, stored, wanted)
+    return next((syntax for syntax in rendition.syntaxes(row) if syntax in accepted), None)
 
 
 def refusal(row: InstanceRow, accepted: Collection[str]) -> str:

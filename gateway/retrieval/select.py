@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
 from gateway.archive.views import ALL_VIEWS, View
+from gateway.conversion.frame_lists import KEYS, FrameRequest
 from gateway.errors import MismatchError
-from gateway.objects.elements import tag_of
+from gateway.objects.elements import dataset, make, tag_of
 from gateway.objects.uids import valid_uid
-from gateway.standard.retrieve_models import IMAGE, PATIENT, RETRIEVE_MODELS, SERIES, STUDY, UNIQUE_KEYS
+from gateway.standard.retrieve_models import FRAME, IMAGE, PATIENT, RETRIEVE_MODELS, SERIES, STUDY, UNIQUE_KEYS
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 QUERY_RETRIEVE_LEVEL = 0x00080052
 QUERY_RETRIEVE_VIEW = 0x00080053
+_TIME_RANGE = tag_of("TimeRange")
 
 
 # Keyword of the unique key of a level, and the name it has in `Archive.select`.
@@ -54,16 +57,19 @@ class Selection:
     Attributes
     ----------
     level : str
-        PATIENT, STUDY, SERIES or IMAGE.
+        PATIENT, STUDY, SERIES, IMAGE or FRAME.
     keys : mapping
         Arguments of `Archive.select`.
     named : View or None
         The Query/Retrieve View that the request names.
+    frames : FrameRequest or None
+        At the FRAME level, which frames of the instance.
     """
 
     level: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     named: View | None = None
+    frames: FrameRequest | None = None
 
     def rows(self, archive: Archive, view: View) -> list[InstanceRow]:
         """Return the instances of one view that are meant.
@@ -128,6 +134,8 @@ def selection(identifier: Dataset, model: str, options: Collection[str] = ()) ->
     IdentifierError
         If the level is none of the model, a unique key of this or a higher level is missing or unusable, or a view was
         not negotiated or is none.
+    ExtractionError
+        If there is not exactly one usable Frame Range Key at the FRAME level (AA04).
     """
     levels = RETRIEVE_MODELS[model].levels
     name = "".join(_values(identifier, QUERY_RETRIEVE_LEVEL)).upper()
@@ -137,13 +145,31 @@ def selection(identifier: Dataset, model: str, options: Collection[str] = ()) ->
     relational = "relational" in options
     keys: dict[str, Any] = {}
     for level in levels[: levels.index(name) + 1]:
+        if level == FRAME:
+            continue  # named by a Frame Range Key
         if relational and level != name and not _values(identifier, _TAGS[level]):
             continue
         keys[_ARGUMENTS[level]] = _unique_key(identifier, level, several=relational or level == name)
     # A patient named without need, as Study Root requests sometimes do: then only his or hers.
     if PATIENT not in levels and STUDY in levels and (patient := _values(identifier, _TAGS[PATIENT])):
         keys["patient"] = patient[0]
-    return Selection(name, keys, view)
+    return Selection(name, keys, view, _frames(identifier) if name == FRAME else None)
+
+
+def _frames(identifier: Dataset) -> FrameRequest:
+    """Return the Frame Range Key."""
+    present = [keyword for keyword in KEYS if tag_of(keyword) in identifier]
+    return FrameRequest.of(dataset(*(make(keyword, *_numbers(identifier, tag_of(keyword))) for keyword in present)))
+
+
+def _numbers(identifier: Dataset, tag: int) -> list[float]:
+    """Return the values of an element of numbers."""
+    try:
+        value = identifier[tag].value
+        values = value if isinstance(value, (list, MultiValue)) else [] if value is None or value == "" else [value]
+        return [float(one) if tag == _TIME_RANGE else int(one) for one in values]
+    except Exception as error:  # whatever pydicom makes of arbitrary bytes
+        raise IdentifierError(tag, "cannot be decoded", found=str(error)) from error
 
 
 def _view(identifier: Dataset, options: Collection[str]) -> View | None:

@@ -52,4 +52,13 @@ RETRIEVE_MODELS: dict[str, RetrieveModel] = {
     # Retired.
     "1.2.840.10008.5.1.4.1.2.3.2": RetrieveModel("Patient/Study Only - MOVE", "MOVE", (PATIENT, STUDY)),
     "1.2.840.10008.5.1.4.1.2.3.3": RetrieveModel("Patient/Study Only - GET", "GET", (PATIENT, STUDY)),
+    "1.2.840.10008.5.1.4.1.2.4.2": RetrieveModel(
+        "Composite Instance Root Retrieve - MOVE", "MOVE", (IMAGE, FRAME), OPTIONS_OF_INSTANCES
+    ),
+    "1.2.840.10008.5.1.4.1.2.4.3": RetrieveModel(
+        "Composite Instance Root Retrieve - GET", "GET", (IMAGE, FRAME), OPTIONS_OF_INSTANCES
+    ),
+    "1.2.840.10008.5.1.4.1.2.5.3": RetrieveModel(
+        "Composite Instance Retrieve Without Bulk Data - GET", "GET", (IMAGE,), OPTIONS_OF_INSTANCES, False
+    ),
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from box import ct_study
 from loopback import eventually, free_port, nothing_left_behind, program
 from pydicom.dataset import Dataset
 from pynetdicom import AE
@@ -19,7 +21,7 @@ from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelMove,
 )
-from retrieving import Answer, Study, box, identifier
+from retrieving import Answer, Study, box, identifier, saved
 from scripted_caller import C_CANCEL_RQ, C_MOVE_RQ, IMPLICIT, Caller, command, data_pdu, fragment
 from scripted_peer import ABORT, ScriptedPeer, Talk
 from tools import need
@@ -457,3 +459,17 @@ def test_M2_a_failed_list_longer_than_64_kB_is_still_sent(tmp_path: Path) -> Non
     assert (answer.status, answer.counts) == (0xA702, (0, 2000, 0))
     assert answer.identifier is not None
     assert len(answer.identifier.FailedSOPInstanceUIDList) == 2000
+
+
+def test_Q6_pynetdicoms_movescu_with_enhanced_conversion(tmp_path: Path) -> None:
+    slices = ct_study(4)
+    with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit_files(*[saved(ds, tmp_path) for ds in slices])
+        gateway.convert_all()
+        for view, expected in (("ENHANCED", 1), ("CLASSIC", 4)):
+            command = [sys.executable, "-m", "pynetdicom", "movescu", "127.0.0.1", str(gateway.port), "-S"]
+            command += ["-aet", "WORKSTATION", "-aec", "GATEWAY", "-aem", "DEST", "--enhanced-conversion"]
+            command += ["-k", "QueryRetrieveLevel=STUDY", "-k", f"QueryRetrieveView={view}"]
+            command += ["-k", f"StudyInstanceUID={slices[0].StudyInstanceUID}"]
+            subprocess.run(command, check=True, timeout=120, capture_output=True)
+            assert len(peer.talks[-1].stored) == expected
