@@ -18,9 +18,10 @@ from gateway.network.storage import plain
 from gateway.objects.elements import tag_of
 from gateway.observe import LOGGER, event, warning
 from gateway.retrieval import transcript as statuses
+from gateway.retrieval.decompress import Decompressing
 from gateway.retrieval.engine import Destination, Outbound, run
 from gateway.retrieval.frames import extracted
-from gateway.retrieval.rendition import WHOLE, Sources
+from gateway.retrieval.rendition import Rendition, Sources
 from gateway.retrieval.select import IdentifierError, Selection, selection
 from gateway.retrieval.transcript import Transcript
 from gateway.retrieval.without_bulk import WithoutBulkData
@@ -175,12 +176,17 @@ class Retrieval:
                 priority=self.priority,
                 cancelled=self.cancelled,
                 watch=lambda: self.watch(progress),
-                rendition=WHOLE if RETRIEVE_MODELS[self.model].bulk_data else WithoutBulkData(),
+                rendition=self._rendition(archive),
                 **more,
             )
         if self.gone():
             raise RequestorGone
         return progress
+
+    def _rendition(self, archive: Archive) -> Rendition:
+        if not RETRIEVE_MODELS[self.model].bulk_data:
+            return WithoutBulkData()
+        return Decompressing(archive.files.intake)
 
     @contextlib.contextmanager
     def _made(self, archive: Archive, rows: list[InstanceRow]) -> Iterator[tuple[Sources, list[InstanceRow]]]:

@@ -1,4 +1,4 @@
-"""Lossy Image Compression Method by transfer syntax (PS3.3 C.7.6.1.1.5.1)."""
+"""What transfer syntaxes do to pixels: Lossy Image Compression Method (PS3.3 C.7.6.1.1.5.1), and which do nothing."""
 
 from __future__ import annotations
 
@@ -9,3 +9,16 @@ LOSSY_METHODS: dict[str, str] = {
     "1.2.840.10008.1.2.4.91": "ISO_15444_1",  # JPEG 2000
     "1.2.840.10008.1.2.4.203": "ISO_15444_15",  # High-Throughput JPEG 2000
 }
+
+# Transfer syntaxes whose pixels are, by definition, exactly those that were compressed: nothing is lost by decoding.
+LOSSLESS: frozenset[str] = frozenset(
+    (
+        "1.2.840.10008.1.2.5",  # RLE
+        "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+        "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
+        "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+        "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless Only
+        "1.2.840.10008.1.2.4.201",  # High-Throughput JPEG 2000 Lossless Only
+        "1.2.840.10008.1.2.4.202",  # High-Throughput JPEG 2000 with RPCL Options Lossless Only
+    )
+)
