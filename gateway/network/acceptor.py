@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydicom import config
@@ -347,28 +348,26 @@ def _move(association: Acceptor, request: Any, context: Any) -> None:
     )
 
 
-def _find(association: Acceptor, request: Any, context: Any) -> None:
-    """Serve a C-FIND request."""
-    serve_find(
-        association,
-        request,
-        context,
-        archive=association.server.archive,
-        settings=association.settings,
-        options=association.options.get(str(context.abstract_syntax), frozenset()),
-    )
+def _answering(serve: Callable[..., None]) -> Callable[[Acceptor, Any, Any], None]:
+    """Return a service that answers on its own association, from the archive."""
+
+    def service(association: Acceptor, request: Any, context: Any) -> None:
+        serve(
+            association,
+            request,
+            context,
+            archive=association.server.archive,
+            settings=association.settings,
+            options=association.options.get(str(context.abstract_syntax), frozenset()),
+        )
+
+    return service
 
 
-def _get(association: Acceptor, request: Any, context: Any) -> None:
-    """Serve a C-GET request."""
-    serve_get(
-        association,
-        request,
-        context,
-        archive=association.server.archive,
-        settings=association.settings,
-        options=association.options.get(str(context.abstract_syntax), frozenset()),
-    )
-
-
-_SERVICES = {C_ECHO: _echo, C_STORE: _store_nothing, C_MOVE: _move, C_FIND: _find, C_GET: _get}
+_SERVICES = {
+    C_ECHO: _echo,
+    C_STORE: _store_nothing,
+    C_FIND: _answering(serve_find),
+    C_GET: _answering(serve_get),
+    C_MOVE: _move,
+}

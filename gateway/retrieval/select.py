@@ -16,7 +16,8 @@ from gateway.conversion.frame_lists import KEYS, FrameRequest
 from gateway.errors import MismatchError
 from gateway.objects.elements import dataset, make, tag_of
 from gateway.objects.uids import valid_uid
-from gateway.standard.retrieve_models import FRAME, IMAGE, PATIENT, RETRIEVE_MODELS, SERIES, STUDY, UNIQUE_KEYS
+from gateway.standard.query_keys import IMAGE, PATIENT, SERIES, STUDY, UNIQUE_KEYS
+from gateway.standard.retrieve_models import FRAME, RETRIEVE_MODELS
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-PATIENT, STUDY, SERIES, IMAGE, FRAME = "PATIENT", "STUDY", "SERIES", "IMAGE", "FRAME"
+from gateway.standard.query_keys import IMAGE, PATIENT, SERIES, STUDY
 
-# Keyword of the unique key of each level; a FRAME has none, it is named by one of the Frame Range Keys (table Y.6-2).
-UNIQUE_KEYS = {
-    PATIENT: "PatientID",
-    STUDY: "StudyInstanceUID",
-    SERIES: "SeriesInstanceUID",
-    IMAGE: "SOPInstanceUID",
-}
+# A level of its own in annex Y, without a unique key: it is named by one of the Frame Range Keys (table Y.6-2).
+FRAME = "FRAME"
 
 # SOP Class Extended Negotiation: what each byte means, the first byte first, "" being reserved (tables C.5-3, Y.5.1-1;
 # Z.5.1 refers to Y.5.1.1).
