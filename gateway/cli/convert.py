@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.objects.recipe import Recipe
 
 # Files whose digests may lag behind the reading of headers.
-DIGESTED_AHEAD = 2
+DIGESTED_AHEAD = 4
 
 # Why an instance is not in a view though nothing became of it but a rewritten copy.
 AT_HAND = "the classic images it was made of are at hand"
@@ -124,7 +124,7 @@ def _digested(files: Iterable[Path], report: Report) -> Iterator[tuple[Header, s
     from gateway.objects.recipe import digest_of
 
     ahead: deque[tuple[Header, Future[str]]] = deque()
-    with ThreadPoolExecutor(1, "digest") as worker:
+    with ThreadPoolExecutor(2, "digest") as worker:
         for path in files:
             report.files += 1
             try:
