@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -29,6 +30,26 @@ from gateway.retrieval.engine import Destination
 
 LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 PATIENT = Timeouts(release=1)
+
+# By level: the keys of a request for it, and how many instances they mean, of one `Study` of three images a series.
+LEVELS = {
+    "PATIENT": (("PatientID=PATIENT1",), 6),
+    "STUDY": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1"), 6),
+    "SERIES": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"), 3),
+    "IMAGE": (
+        (
+            *("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"),
+            "SOPInstanceUID=1.2.826.1.2.1\\1.2.826.1.2.3",
+        ),
+        2,
+    ),
+}
+
+# Root of DCMTK's clients and level, wherever both go together.
+EVERY_LEVEL = pytest.mark.parametrize(
+    ("level", "root"),
+    [(level, root) for level in LEVELS for root in ("-P", "-S") if (level, root) != ("PATIENT", "-S")],
+)
 
 
 @dataclass

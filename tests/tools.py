@@ -21,6 +21,7 @@ PACKAGES = {
     "echoscu": "dcmtk",
     "dcmdump": "dcmtk",
     "dcm2pnm": "dcmtk",
+    "dcmp2pgm": "dcmtk",
     "Orthanc": "orthanc",
     "dciodvfy": "dicom3tools",
     "dcentvfy": "dicom3tools",

@@ -13,10 +13,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_fragments, generate_frames, parse_basic_offsets
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from tools import need_module
 
 
 def _j2k(ds: Dataset) -> bytes:
-    image = pytest.importorskip("PIL.Image")
+    image = need_module("PIL.Image")
     target = io.BytesIO()
     image.fromarray(ds.pixel_array).save(target, format="JPEG2000", no_jp2=True, irreversible=False)
     return target.getvalue()
@@ -30,7 +31,7 @@ def _compressed(ds: Dataset, path: Path, syntax: str, fragments: int = 1, table:
         ds.file_meta.TransferSyntaxUID = syntax
     else:
         if syntax == JPEGLSLossless:
-            pytest.importorskip("jpeg_ls")
+            need_module("jpeg_ls")
         ds.compress(syntax, generate_instance_uid=False)
         frame = next(generate_frames(ds.PixelData, number_of_frames=1))
     ds.PixelData = encapsulate([frame], fragments_per_frame=fragments, has_bot=table)

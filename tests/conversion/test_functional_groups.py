@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.datadict import tag_for_keyword
+from tools import need_module
 
 from gateway.standard.functional_groups import CLASSIC_NAMES, MACROS, macros_of
 
@@ -61,7 +62,7 @@ def test_E24_macros_of_the_legacy_converted_iods_are_those_of_the_supplement(mod
 @pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize("modality", IODS)
 def test_E24_macros_have_the_attributes_that_another_edition_lists(modality, legacy):
-    pytest.importorskip("highdicom")
+    need_module("highdicom")
     listed = json.loads((importlib.resources.files("highdicom") / "_standard/module_attribute_map.json").read_text())
     iod = f"{'legacy-converted-' * legacy}enhanced-{IODS[modality]}-image-multi-frame-functional-groups"
     theirs = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from hypothesis.extra import numpy as arrays
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
+from tools import need, need_module
 
 from gateway.conversion.overlays import packed_bit
 from gateway.conversion.presentation import PresentationState
@@ -262,8 +262,8 @@ def test_E43_colour_images_get_a_colour_state(tmp_path: Path) -> None:
 
 
 def test_E43_the_profile_of_colour_states_is_sRGB() -> None:
-    cms = pytest.importorskip("PIL.ImageCms")
-    image = pytest.importorskip("PIL.Image").frombytes("RGB", (16, 16), bytes(range(256)) * 3)
+    cms = need_module("PIL.ImageCms")
+    image = need_module("PIL.Image").frombytes("RGB", (16, 16), bytes(range(256)) * 3)
     profile = cms.ImageCmsProfile(io.BytesIO(srgb_profile()))
     assert cms.profileToProfile(image, profile, cms.createProfile("sRGB")).tobytes() == image.tobytes()
 
@@ -387,11 +387,10 @@ def test_E26_bits_are_packed_the_first_pixel_lowest(octets: bytes, bit: int) -> 
 # Real data and other readers
 
 
-@pytest.mark.skipif(not shutil.which("dcmp2pgm"), reason="DCMTK is not installed")
 def test_E43_another_reader_finds_the_active_overlay(tmp_path: Path) -> None:
     made = presented(series_of(change=[None, overlay(bitmap(1))]), tmp_path)
     image = tmp_path / "out" / f"{made.one.SOPInstanceUID}.dcm"
-    command = ["dcmp2pgm", "-v", "-p", made.files[0], "-f", "2", image, tmp_path / "frame.pgm"]
+    command = [need("dcmp2pgm"), "-v", "-p", made.files[0], "-f", "2", image, tmp_path / "frame.pgm"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "Number of activated overlays: 1" in said.stdout + said.stderr
     head, bits = (tmp_path / "ovl_0101.pgm").read_bytes().split(b" 255\n")

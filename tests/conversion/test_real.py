@@ -15,7 +15,7 @@ from conversion.material import Conversion, convert, frames_of
 from conversion.reading import missing, plain, unfolded
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
-from tools import need
+from tools import need, need_module
 
 from gateway.conversion.pixels import NATIVE
 from gateway.errors import ObjectError
@@ -189,7 +189,7 @@ def test_dciodvfy_finds_nothing_that_the_sources_did_not_have(conversions) -> No
 
 
 def test_highdicom_reads_every_object(conversions) -> None:
-    highdicom = pytest.importorskip("highdicom")
+    highdicom = need_module("highdicom")
     for made in conversions[1]:
         for path in made.files:
             image = highdicom.imread(path)

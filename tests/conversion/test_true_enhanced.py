@@ -68,13 +68,12 @@ def test_E1_G5_full_sources_become_the_true_class_and_validate(modality: str, tm
 
 
 @pytest.mark.parametrize(
-    ("modality", "keyword"), [(modality, keyword) for modality in MODALITIES for keyword in FULL[modality]]
+    ("modality", "keyword"),
+    [(modality, keyword) for modality in MODALITIES for keyword, value in FULL[modality].items() if value is not None],
 )
 def test_E1_without_any_one_of_the_demanded_attributes_it_is_legacy_converted(
     modality: str, keyword: str, tmp_path: Path
 ) -> None:
-    if FULL[modality][keyword] is None:
-        pytest.skip("absent anyway")
     lacks = decided(full_series(modality, 1, **{keyword: None}), tmp_path)
     assert bool(lacks) != ((modality, keyword) in MAY_BE_EMPTY)
 

@@ -24,7 +24,7 @@ from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelMove,
 )
-from retrieving import Study, box, identifier, saved
+from retrieving import EVERY_LEVEL, LEVELS, Study, box, identifier, saved
 from scripted_caller import C_CANCEL_RQ, Caller, command, data_pdu, fragment
 from tools import need
 
@@ -46,24 +46,7 @@ def data_of(path: Path) -> bytes:
     return path.read_bytes()[read_header(path).dataset_offset :]
 
 
-LEVELS = {
-    "PATIENT": (("PatientID=PATIENT1",), 6),
-    "STUDY": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1"), 6),
-    "SERIES": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"), 3),
-    "IMAGE": (
-        (
-            *("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"),
-            "SOPInstanceUID=1.2.826.1.2.1\\1.2.826.1.2.3",
-        ),
-        2,
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("level", "root"),
-    [(level, root) for level in LEVELS for root in ("-P", "-S") if (level, root) != ("PATIENT", "-S")],
-)
+@EVERY_LEVEL
 def test_M5_getscu_of_dcmtk_fetches_every_level_bit_for_bit(
     level: str, root: str, study: Study, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelMove,
 )
-from retrieving import Answer, Study, box, identifier, saved
+from retrieving import EVERY_LEVEL, LEVELS, Answer, Study, box, identifier, saved
 from scripted_caller import C_CANCEL_RQ, C_MOVE_RQ, IMPLICIT, Caller, command, data_pdu, fragment
 from scripted_peer import ABORT, ScriptedPeer, Talk
 from tools import need
@@ -84,24 +84,7 @@ def move(
 # -- who gets what
 
 
-LEVELS = {
-    "PATIENT": (("PatientID=PATIENT1",), 6),
-    "STUDY": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1"), 6),
-    "SERIES": (("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"), 3),
-    "IMAGE": (
-        (
-            *("PatientID=PATIENT1", "StudyInstanceUID=1.2.826.1", "SeriesInstanceUID=1.2.826.1.2"),
-            "SOPInstanceUID=1.2.826.1.2.1\\1.2.826.1.2.3",
-        ),
-        2,
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("level", "root"),
-    [(level, root) for level in LEVELS for root in ("-P", "-S") if (level, root) != ("PATIENT", "-S")],
-)
+@EVERY_LEVEL
 def test_M1_movescu_of_dcmtk_fetches_every_level_to_storescp_of_dcmtk(
     level: str, root: str, study: Study, tmp_path: Path
 ) -> None:
