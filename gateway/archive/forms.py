@@ -16,8 +16,6 @@ MINUTE = 60_000_000
 # In the columns for days and times: there is no value. NULL: there is one, but it is no date or time.
 EMPTY = -1
 
-LAST_DAY = date.max.toordinal()
-
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")  # with periods as ACR-NEMA had them (PS3.5 6.2, note to DA)
 _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?")
 _MOMENT = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.(\d{1,6}))?)?)?)?)?)?([+-]\d{4})?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,9 +17,8 @@ from gateway.archive.query import Output, Query, Statement, header_condition, he
 from gateway.archive.rows import DERIVED
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import DataSet, text
-from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.part10 import read_header
-from gateway.objects.recipe import Recipe
+from gateway.objects.recipe import Recipe, top_level
 from gateway.standard.query_keys import ALTERNATE_SOP_CLASS
 
 if TYPE_CHECKING:
@@ -31,9 +29,6 @@ Values = Mapping[int, Sequence[Any]]
 
 # Headers read for one request; keys that only they have are left out of what comes after.
 MOST_HEADERS = 2000
-
-# Per-Frame Functional Groups Sequence as it begins in every recipe: tag, VR, undefined length.
-_PER_FRAME = b"\x00\x52\x30\x92SQ\0\0\xff\xff\xff\xff"
 
 
 class Match(NamedTuple):
@@ -213,7 +208,4 @@ def header_of(archive: Archive, name: str, kind: str) -> DataSet:
     """Return the attributes of an instance outside of its pixels and frames."""
     if kind != DERIVED:
         return read_header(archive.files.locate(name)).dataset
-    recipe = Recipe.load(archive.files.recipe(name))
-    with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
-        end = header.find(_PER_FRAME)
-        return parse_dataset(header, 0, end if end >= 0 else recipe.header_length, Syntax())[0]
+    return top_level(Recipe.load(archive.files.recipe(name)))

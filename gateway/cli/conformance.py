@@ -19,7 +19,7 @@ from gateway.cli.conformance_annexes import (
     security,
     storage_classes,
 )
-from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, optional, services, table
+from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, services, table
 from gateway.network import negotiation, requestor, storage
 from gateway.network.transport import MAXIMUM_PDU, Timeouts
 from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -223,11 +223,10 @@ def _activity(group: Group, entity: Entity, found: list[str]) -> Iterator[str]:
     syntaxes = {syntax for uid in found for syntax in negotiation.SERVICES[uid].transfer_syntaxes}
     right = f'a peer needs the right "{group.right}"' if group.right else "everybody who may call"
     yield f"Transfer syntaxes: {', '.join(sorted(map(name_of_uid, syntaxes)))}. Who may: {right}."
-    extended: dict[str, tuple[str, ...]] = optional("gateway.network.negotiation", "EXTENDED", {})
     rows = [
         (name_of_uid(uid), byte, OPTIONS.get(meaning, meaning))
         for uid in found
-        for byte, meaning in enumerate(extended.get(uid, ()), 1)
+        for byte, meaning in enumerate(negotiation.EXTENDED.get(uid, ()), 1)
         if meaning
     ]
     if rows:

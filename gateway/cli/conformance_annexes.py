@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_description, keyword_dict
 
-from gateway.cli.conformance_tables import Box, name_of_uid, optional, services, table
+from gateway.cli.conformance_tables import Box, name_of_uid, services, table
 from gateway.network import negotiation
 from gateway.standard.presentation import COLOR_STATE, GRAYSCALE_STATE
+from gateway.standard.query_keys import FURTHER_KEYS, KEYS, UNLISTED
 from gateway.standard.sop_classes import CONVERSIONS
 
 
@@ -75,16 +76,12 @@ def storage_classes(box: Box) -> Iterator[str]:
 
 def query_keys(box: Box) -> Iterator[str]:
     """Yield annex C: the keys that queries match, by level."""
-    keys = optional("gateway.standard.query_keys", "KEYS", {})
-    if not keys or not services("query"):
-        return
-    further = optional("gateway.standard.query_keys", "FURTHER_KEYS", {})
     yield "## Annex C Keys of queries"
     yield "U: unique, R: required, O: optional. Sequences are matched by their items."
     rows = []
-    for level, found in keys.items():
+    for level, found in KEYS.items():
         rows += [(level, *_attribute(key.keyword), key.type) for key in found]
-        rows += [(level, *_attribute(keyword), "O") for keyword in further.get(level, ())]
+        rows += [(level, *_attribute(keyword), "O") for keyword in FURTHER_KEYS.get(level, ())]
     yield table("level | attribute | tag | type", rows)
 
 
@@ -92,6 +89,6 @@ def _attribute(keyword: str) -> tuple[str, str]:
     """Return name and tag of an attribute."""
     tag = keyword_dict.get(keyword)
     if tag is None:  # later than the data dictionary
-        tag = optional("gateway.standard.query_keys", "UNLISTED", {})[keyword][0]
+        tag = UNLISTED[keyword][0]
         return keyword, f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
     return dictionary_description(tag), f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydicom.uid import UID
 
@@ -87,11 +86,3 @@ def services(right: str | None) -> list[str]:
     """Return the abstract syntaxes that are accepted for a right, by name."""
     found = [uid for uid, service in negotiation.SERVICES.items() if service.right == right]
     return sorted(found, key=lambda uid: (name_of_uid(uid), uid))
-
-
-def optional(module: str, name: str, default: Any) -> Any:
-    """Return a table of a service, `default` in a version that does not have the service."""
-    try:
-        return getattr(importlib.import_module(module), name, default)
-    except ModuleNotFoundError:
-        return default

@@ -82,13 +82,9 @@ def build(
     Recipe
         The recipe, complete in memory.
     """
-    writer = RecipeWriter(path)
-    try:
+    with RecipeWriter(path) as writer:
         _Builder(planned, identity, became, resolve, read).write_header(writer)
         segments = pixel_segments(planned, writer)
-    except BaseException:
-        writer.discard()
-        raise
     return writer.finish(
         sop_class=planned.sop_class,
         sop_instance=planned.sop_instance,

@@ -231,14 +231,10 @@ class ClassicImage(Companion):
         ds = self.enhanced.header(self.number, self.sop_instance, self.series)
         self.described = {tag: ds[tag] for tag in _DESCRIBED if tag in ds}
         self.refers = tuple(sorted({uid for uid, _ in referenced(ds)}))
-        writer = RecipeWriter(path)
-        try:
+        with RecipeWriter(path) as writer:
             writer.write(encode({tag: element for tag, element in ds.items() if tag < PIXEL_DATA}))
             after = encode({tag: element for tag, element in ds.items() if tag > PIXEL_DATA})
             segments = self.enhanced.pixels.segments(self.number, ds, writer, after)
-        except BaseException:
-            writer.discard()
-            raise
         return writer.finish(
             sop_class=self.sop_class,
             sop_instance=self.sop_instance,

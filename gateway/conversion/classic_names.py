@@ -34,7 +34,6 @@ from gateway.standard.anatomy import BODY_PARTS
 from gateway.standard.classic_modules import CLASSIC_PIXELS, CLASSIC_REQUIRED, CONDITIONAL
 from gateway.standard.classic_terms import CLASSIC_INSIDE, MR_IMAGE, MR_TERMS, PET_CORRECTIONS, PET_POSITIONS, PET_UNITS
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
-from gateway.standard.sop_classes import CONVERSIONS
 
 
 @dataclass(frozen=True)
@@ -359,8 +358,3 @@ def complete(ds: DataSet, modality: str) -> list[str]:
         if value not in allowed:
             wanting.append(f"{keyword} {value!r} is not among {', '.join(sorted(allowed))}")
     return wanting
-
-
-def classic_class(modality: str) -> str:
-    """Return the SOP Class UID of a modality's classic images (K1)."""
-    return CONVERSIONS[modality].classic

@@ -122,25 +122,21 @@ def extract(source: FrameSource, request: FrameRequest, path: Path, identity: Id
     numbers_ = request.frames(source.frames.count, lambda: frame_times(source))
     _check_class(source)
     extracted = _Extraction(source, request, numbers_, identity)
-    writer = RecipeWriter(path)
-    try:
-        extracted.write_header(writer)
-        names, segments = rearranged(source, numbers_)
-        tail = _pixel_head(source, segments, writer, extracted.top)
-        recipe = writer.finish(
-            sop_class=source.frames.header.sop_class,
-            sop_instance=extracted.sop_instance,
-            transfer_syntax=source.transfer_syntax,
-            sources=names,
-            segments=[*segments, *([("b", tail.hex())] if tail else [])],
-        )
-        seal(recipe, _proved(recipe, extracted, locate))
-    except (ObjectError, OSError, struct.error) as error:
-        writer.discard()
-        raise ExtractionError(CANNOT_EXTRACT, source.frames.header.sop_instance, str(error)) from error
-    except BaseException:
-        writer.discard()
-        raise
+    with RecipeWriter(path) as writer:
+        try:
+            extracted.write_header(writer)
+            names, segments = rearranged(source, numbers_)
+            tail = _pixel_head(source, segments, writer, extracted.top)
+            recipe = writer.finish(
+                sop_class=source.frames.header.sop_class,
+                sop_instance=extracted.sop_instance,
+                transfer_syntax=source.transfer_syntax,
+                sources=names,
+                segments=[*segments, *([("b", tail.hex())] if tail else [])],
+            )
+            seal(recipe, _proved(recipe, extracted, locate))
+        except (ObjectError, OSError, struct.error) as error:
+            raise ExtractionError(CANNOT_EXTRACT, source.frames.header.sop_instance, str(error)) from error
     return recipe
 
 

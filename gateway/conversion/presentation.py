@@ -84,12 +84,8 @@ class PresentationState(Companion):
 
     def build(self, path: Path) -> Recipe:
         """Write the recipe, which is a header and nothing else."""
-        writer = RecipeWriter(path)
-        try:
+        with RecipeWriter(path) as writer:
             writer.write(encode(self.dataset()))
-        except BaseException:
-            writer.discard()
-            raise
         return writer.finish(
             sop_class=self.sop_class,
             sop_instance=self.sop_instance,

@@ -25,9 +25,8 @@ from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, integer, items, tag_of, tag_text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.part10 import read_header
-from gateway.objects.recipe import Recipe
+from gateway.objects.recipe import PER_FRAME_START, Recipe
 
-PER_FRAME = tag_of("PerFrameFunctionalGroupsSequence")
 SHARED = tag_of("SharedFunctionalGroupsSequence")
 STATES = tag_of("ReferencedPresentationStateSequence")
 
@@ -142,13 +141,11 @@ class _Stream:
 
 def _top_level(header: mmap.mmap, recipe: Recipe) -> tuple[DataSet, int]:
     """Return the elements before the per-frame groups and the offset of the first frame's item."""
-    marker = PER_FRAME.to_bytes(4, "big")
-    head = bytes((marker[1], marker[0], marker[3], marker[2])) + b"SQ\0\0\xff\xff\xff\xff"
-    position = header.find(head)
+    position = header.find(PER_FRAME_START)
     if position < 0:
         raise ConversionError(recipe.sop_instance, "has no per-frame functional groups")
     top, _ = parse_dataset(header, 0, position, Syntax())
-    return top, position + len(head)
+    return top, position + len(PER_FRAME_START)
 
 
 def _frame_items(header: mmap.mmap, position: int) -> Iterator[DataSet]:

@@ -56,9 +56,6 @@ ATTRIBUTE_ITEMS = frozenset(
     )
 )  # fmt: skip
 
-# Sequences of plain image references at the top level of a classic image: their items name class and instance only.
-IMAGE_REFERENCES = (tag_of("ReferencedImageSequence"), tag_of("SourceImageSequence"))
-
 
 class Target(NamedTuple):
     """What an instance has become in a view, or what a frame of it is there.

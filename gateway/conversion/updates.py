@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.conversion.facts import Facts
 from gateway.conversion.identity import EDITION, Identity
+from gateway.conversion.pixels import NATIVE
 from gateway.conversion.planned import Companion
 from gateway.conversion.references import Became, referenced
 from gateway.conversion.rewriting import Rewriter
@@ -30,15 +31,12 @@ from gateway.objects.elements import (
 )
 from gateway.objects.encode import element_head, encode, item_head
 from gateway.objects.parse import PIXEL_TAGS, UNDEFINED
-from gateway.objects.part10 import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header, read_header
+from gateway.objects.part10 import EXPLICIT_LITTLE, Header, read_header
 from gateway.objects.recipe import Recipe, RecipeWriter, Segment
 from gateway.objects.uids import derived_uid
 
 # Signatures are over other references than the copy has (G25).
 _DROPPED = frozenset(map(tag_of, ("MACParametersSequence", "DigitalSignaturesSequence")))
-
-# Syntaxes of which a copy has another: Explicit VR Little Endian.
-_NATIVE = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 # Longest value that is described to an index.
 _LONGEST_DESCRIBED = 4096
@@ -88,16 +86,13 @@ class Update(Companion):
         ds = self._dataset(header)
         self.described = {tag: element for tag, element in ds.items() if _is_described(element)}
         self.refers = tuple(sorted({uid for uid, _ in referenced(ds)}))
-        writer = RecipeWriter(path)
-        try:
+        with RecipeWriter(path) as writer:
             segments = _Segments(writer)
             for piece in _encoded(ds, header):
                 segments.add(piece)
             segments.end()
-        except BaseException:
-            writer.discard()
-            raise
-        native = header.transfer_syntax in _NATIVE
+        # The copy of what is not compressed is in Explicit VR Little Endian.
+        native = header.transfer_syntax in NATIVE
         return writer.finish(
             sop_class=self.sop_class,
             sop_instance=self.sop_instance,

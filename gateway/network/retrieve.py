@@ -126,7 +126,7 @@ class Retrieval:
         """
         wanted = self._selection()
         self._frames = wanted.frames
-        self.view = wanted.named or settings.views.get(self.called, View.RECEIVED)
+        self.view = wanted.named or settings.view_of(self.called)
         if self.view != View.RECEIVED and wanted.pending(archive, self.view):
             # Half of a study in one guise and half in the other would be worse than to ask again later.
             raise Refused(CONVERSION_PENDING, "conversion pending")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +29,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import ObjectError
+from gateway.objects.elements import DataSet, tag_of
+from gateway.objects.encode import sequence_start
+from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.part10 import inflated
 from gateway.objects.stream import CHUNK, ByteSource, read_range
 from gateway.objects.transforms import checked, transformed, transformed_length
+
+# Per-Frame Functional Groups Sequence as it begins in every recipe of a multi-frame image.
+PER_FRAME_START = sequence_start(tag_of("PerFrameFunctionalGroupsSequence"))
 
 _MARK = b"recipe\0\1"
 _TAIL = struct.Struct("<Q8s")
@@ -107,6 +114,8 @@ class Recipe:
 class RecipeWriter:
     """Writes a recipe file: first the header piece by piece, then the map.
 
+    As a context manager it removes what an exception leaves unfinished.
+
     Parameters
     ----------
     path : Path
@@ -117,6 +126,13 @@ class RecipeWriter:
         self.path = path
         self._file = open(path, "wb")  # noqa: SIM115 - closed by finish() or discard()
         self.header_length = 0
+
+    def __enter__(self) -> RecipeWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.discard()
 
     def write(self, piece: bytes) -> None:
         """Append bytes to the header."""
@@ -152,6 +168,13 @@ class RecipeWriter:
         )
         self._file.close()
         return recipe
+
+
+def top_level(recipe: Recipe) -> DataSet:
+    """Return what the object of a recipe says outside of its frames and pixels."""
+    with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
+        end = header.find(PER_FRAME_START)
+        return parse_dataset(header, 0, end if end >= 0 else recipe.header_length, Syntax())[0]
 
 
 def seal(recipe: Recipe, digest: str) -> None:

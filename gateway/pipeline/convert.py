@@ -9,7 +9,6 @@ before a delivery is scheduled. Whatever is missing after a crash follows from w
 
 from __future__ import annotations
 
-import mmap
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -31,9 +30,7 @@ from gateway.conversion.study import (
     gather_all,
 )
 from gateway.errors import ArchiveError, ResourceError
-from gateway.objects.elements import DataSet
-from gateway.objects.parse import Syntax, parse_dataset
-from gateway.objects.recipe import Recipe
+from gateway.objects.recipe import top_level
 from gateway.observe import LOGGER, event, fault, warning
 from gateway.pipeline.correction import withdrawals
 from gateway.pipeline.dependants import awaited, guises
@@ -54,9 +51,6 @@ AFTER_OTHERS = 1.0
 
 # Seconds between two moves of objects out of the intake folder.
 CHECKPOINT_INTERVAL = 3.0
-
-# Per-Frame Functional Groups Sequence as it begins in every recipe: tag, VR, undefined length.
-_PER_FRAME = b"\x00\x52\x30\x92SQ\0\0\xff\xff\xff\xff"
 
 
 # What the index calls companions that are more to their sources than that (`DerivedRow`).
@@ -341,10 +335,3 @@ def companion_row(made: Made, priors: Collection[str]) -> DerivedRow:
         kind=_KINDS.get(companion.kind, "copy" if companion.replaces else "companion"),
         prior=any(fact.name in priors for fact in companion.sources),
     )
-
-
-def top_level(recipe: Recipe) -> DataSet:
-    """Return the attributes of a new object outside of its frames."""
-    with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
-        end = header.find(_PER_FRAME)
-        return parse_dataset(header, 0, end if end >= 0 else recipe.header_length, Syntax())[0]

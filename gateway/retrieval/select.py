@@ -6,14 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
 
+from gateway.archive.matching import KeyValueError
 from gateway.archive.views import ALL_VIEWS, View
 from gateway.conversion.frame_lists import KEYS, FrameRequest
-from gateway.errors import MismatchError
 from gateway.objects.elements import dataset, make, tag_of
 from gateway.objects.uids import valid_uid
 from gateway.standard.query_keys import IMAGE, PATIENT, SERIES, STUDY, UNIQUE_KEYS
@@ -35,20 +33,8 @@ _TAGS = {level: tag_of(keyword) for level, keyword in UNIQUE_KEYS.items()}
 _VIEWS = {"CLASSIC": View.CLASSIC, "ENHANCED": View.ENHANCED}
 
 
-class IdentifierError(MismatchError):
-    """An Identifier that is none of the model it came for (status A900).
-
-    Parameters
-    ----------
-    tag : int
-        The Offending Element.
-    problem : str
-        What is wrong with it.
-    """
-
-    def __init__(self, tag: int, problem: str, **details: Any) -> None:
-        self.tag = tag
-        super().__init__(f"{dictionary_description(tag)} {Tag(tag)}", problem, **details)
+class IdentifierError(KeyValueError):
+    """An Identifier that is none of the model it came for (status A900)."""
 
 
 @dataclass(frozen=True)

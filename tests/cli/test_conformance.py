@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from pydicom.uid import UID
 
 from gateway.cli import conformance
-from gateway.cli.conformance_tables import GROUPS, OPTIONS, optional
+from gateway.cli.conformance_tables import GROUPS, OPTIONS
 from gateway.cli.main import main
 from gateway.network import negotiation, storage
 from gateway.service.config import EXAMPLE, parse
+from gateway.standard.query_keys import KEYS
 
 TITLES = {"GATEWAY": "received", "GATEWAY_ENH": "enhanced", "GATEWAY_CLS": "classic"}
 
@@ -72,14 +73,12 @@ def test_every_service_that_runs_is_in_the_overview_and_every_storage_class_in_t
 
 def test_every_status_and_option_has_its_words(text: str) -> None:
     assert {storage.SUCCESS, *(status for _, status in storage.STATUSES)} == set(conformance.STORE_STATUSES)
-    extended = optional("gateway.network.negotiation", "EXTENDED", {})
-    assert {meaning for meanings in extended.values() for meaning in meanings if meaning} <= OPTIONS.keys()
+    assert {meaning for meanings in negotiation.EXTENDED.values() for meaning in meanings if meaning} <= OPTIONS.keys()
 
 
 def test_keys_of_queries_are_in_the_annex_when_queries_are_answered(text: str) -> None:
-    keys = optional("gateway.standard.query_keys", "KEYS", {})
     answered = any(service.right == "query" for service in negotiation.SERVICES.values())
-    assert ("## Annex C" in text) == bool(keys and answered)
+    assert ("## Annex C" in text) == bool(KEYS and answered)
     assert ("Not provided in this version: Query" in text) != answered
 
 
