@@ -11,6 +11,7 @@ import click
 
 from gateway.cli.common import count
 from gateway.objects.elements import decoded, text
+from gateway.standard.dictionary import uid_name
 
 if TYPE_CHECKING:
     from gateway.objects.part10 import Header
@@ -125,6 +126,4 @@ def _print_companions(outcome: Outcome) -> None:
 
 def sop_class_name(uid: str) -> str:
     """Return the standard's name of a SOP class without the word Storage."""
-    from pydicom.uid import UID
-
-    return UID(uid).name.removesuffix(" Storage") if uid[:1].isdigit() else uid
+    return uid_name(uid).removesuffix(" Storage")

@@ -12,8 +12,6 @@ import hashlib
 import struct
 from collections.abc import Iterator
 
-from pydicom.datadict import keyword_for_tag
-
 from gateway.conversion.groups import ADDED_PURPOSES, PURPOSE, STAND_INS, WINDOW, without_added_purposes
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.multiframe import MultiFrame
@@ -28,6 +26,7 @@ from gateway.objects.encode import SEQUENCE_STOP
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.recipe import Recipe, frame_bytes
 from gateway.objects.stream import CHUNK, read_range
+from gateway.standard.dictionary import keyword_of
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
 
@@ -252,7 +251,7 @@ def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element], o
         return True
     if key in _WINDOW:
         return is_empty(image.get(key))  # a default window; any other would have been kept as the image's own
-    names = CLASSIC_NAMES.get(keyword_for_tag(key), ())
+    names = CLASSIC_NAMES.get(keyword_of(key), ())
     return any(not is_empty(image.get(tag_of(name.keyword))) for name in names)
 
 
@@ -268,7 +267,7 @@ def _is_there(element: Element, found: Element | None, reading: Reading) -> bool
     one, other = {element.tag: element}, {found.tag: found}
     if element.vr == "US" and found.vr == "IS":
         return integer(one, element.tag) == integer(other, found.tag)
-    terms = CLASSIC_TERMS.get(keyword_for_tag(element.tag), {})
+    terms = CLASSIC_TERMS.get(keyword_of(element.tag), {})
     return terms.get(text(other, found.tag)) == text(one, element.tag) != ""
 
 

@@ -12,10 +12,8 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import NamedTuple
 
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.datadict import dictionary_VR, private_dictionary_VR, tag_for_keyword
-
 from gateway.errors import ObjectError
+from gateway.standard import dictionary
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ _BYTES = frozenset((*UNIT_SIZE, "OB", "UN"))
 @lru_cache(maxsize=8192)
 def tag_of(keyword: str) -> int:
     """Return the tag of a standard attribute's keyword."""
-    tag = tag_for_keyword(keyword)
+    tag = dictionary.tag_for_keyword(keyword)
     if tag is None:
         raise KeyError(f"{keyword} is no keyword of the data dictionary")
     return tag
@@ -99,19 +97,14 @@ def standard_vr(tag: int) -> str:
     """
     if tag & 0xFFFF == 0:
         return "UL"
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return "UN"
+    entry = dictionary.entry_of(tag)
+    return entry[0] if entry else "UN"
 
 
 @lru_cache(maxsize=16384)
 def private_vr(tag: int, creator: str) -> str:
     """Return the VR of a private element of `creator`, ``UN`` if unknown."""
-    try:
-        return private_dictionary_VR(tag, creator)
-    except KeyError:
-        return "UN"
+    return dictionary.private_vr(tag, creator) or "UN"
 
 
 def settle_vr(vr: str, signed: bool) -> str:
@@ -257,8 +250,13 @@ def texts(ds: DataSet, keyword: str | int) -> tuple[str, ...]:
 
 def decoded(ds: DataSet, keyword: str | int) -> str:
     """Return the value as Unicode, by the Specific Character Set of `ds` (PS3.5 6.1)."""
+    encoded = raw(ds, keyword)
+    if encoded.isascii() and b"\x1b" not in encoded:
+        return encoded.decode("ascii").strip()  # the same in every character set
+    from pydicom.charset import convert_encodings, decode_bytes
+
     encodings = convert_encodings([part or "ISO_IR 6" for part in texts(ds, "SpecificCharacterSet")] or ["ISO_IR 6"])
-    return decode_bytes(raw(ds, keyword), encodings, {0x0A, 0x0C, 0x0D, 0x09}).strip()
+    return decode_bytes(encoded, encodings, {0x0A, 0x0C, 0x0D, 0x09}).strip()
 
 
 def numbers(ds: DataSet, keyword: str | int) -> tuple[float, ...]:

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pydicom.uid import UID
-
 from gateway.errors import ObjectError
 from gateway.objects.elements import DataSet, dataset, make, text
 from gateway.objects.encode import encode
 from gateway.objects.parse import PIXEL_TAGS, UNDEFINED, Syntax, fragments_at, parse_dataset
-from gateway.objects.uids import valid_uid
+from gateway.objects.uids import STANDARD_ROOT, valid_uid
 
 # One implementation for all versions: a peer that keys on it must not see a new one with every release.
 IMPLEMENTATION_CLASS_UID = "2.25.92466302416817466304918274690126347105"
@@ -171,7 +169,7 @@ def _read(path: Path, buffer: mmap.mmap, size: int, left: frozenset[int]) -> Hea
             elements.update(parse_dataset(data, position, end, syntax)[0])
     if not declared:
         declared = EXPLICIT_BIG if syntax.big_endian else IMPLICIT_LITTLE if syntax.implicit else EXPLICIT_LITTLE
-    elif UID(declared).is_private is False and (declared == IMPLICIT_LITTLE) != syntax.implicit:
+    elif declared.startswith(STANDARD_ROOT) and (declared == IMPLICIT_LITTLE) != syntax.implicit:
         note = "the encoding is not that of the Transfer Syntax UID"
         # Implicit VR has no big endian form; with little endian ones it is plain which one it is.
         (syntax.doubt if syntax.big_endian else syntax.irregular.append)(note)

@@ -6,6 +6,9 @@ import hashlib
 import re
 import uuid
 
+# Of every UID of the standard; those under another root are private (PS3.5 9.2).
+STANDARD_ROOT = "1.2.840.10008."
+
 _UID = re.compile(r"\d+(\.\d+)*\Z", re.ASCII)
 
 
