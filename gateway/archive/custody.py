@@ -22,6 +22,13 @@ PENDING = "pending"
 DELIVERED = "delivered"
 REFUSED = "refused"
 FAILED = "failed"
+# A destination that fetches has been told of it (PS3.4 annex R).
+NOTIFIED = "notified"
+
+# What came of asking for storage commitment (PS3.4 annex J).
+ASKED = "asked"
+COMMITTED = "committed"
+EXCLUDED = "excluded"
 
 
 class Decision(NamedTuple):
@@ -43,6 +50,34 @@ class Delivery(NamedTuple):
     status: int | None
     reason: str
     attempts: int
+    at: float
+
+
+class Standing(NamedTuple):
+    """How it stands with one SOP Instance at one destination, in one word.
+
+    Attributes
+    ----------
+    state : str
+        ``pending`` (also after attempts in vain), ``notified`` (it shall fetch it and has not), ``delivered``,
+        ``committed``, or ``refused``: it does not take the object, or does not commit to it.
+    digest : str
+        Of the content that this is about.
+    commitment : str
+        Empty, ``asked``, ``committed``, ``refused`` or ``excluded``.
+    failure : int or None
+        Failure Reason (0008,1197) of the destination.
+    reason : str
+        Why not, in plain words.
+    at : float
+        Since when.
+    """
+
+    state: str
+    digest: str
+    commitment: str
+    failure: int | None
+    reason: str
     at: float
 
 
@@ -121,7 +156,8 @@ class Custody:
         """Note what is going to be sent, so that the status can tell how much is left."""
         sql = """INSERT INTO delivery (study, destination, sop_instance, digest, state, reason, attempts, at)
             VALUES (?, ?, ?, ?, 'pending', '', 0, ?) ON CONFLICT DO UPDATE
-            SET digest = excluded.digest, state = 'pending', reason = '', at = excluded.at
+            SET digest = excluded.digest, state = 'pending', reason = '', at = excluded.at, commitment = '',
+                commitment_reason = '', failure = NULL, commitment_at = NULL, lost = 0
             WHERE digest <> excluded.digest"""
         now = self._clock.now()
         with self._database.transaction() as connection:
@@ -154,7 +190,8 @@ class Custody:
         sql = """INSERT INTO delivery (study, destination, sop_instance, digest, state, status, reason, attempts, at)
             VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO UPDATE
             SET digest = excluded.digest, state = excluded.state, status = excluded.status, reason = excluded.reason,
-                attempts = attempts + 1, at = excluded.at"""
+                attempts = attempts + 1, at = excluded.at,
+                commitment = CASE WHEN digest = excluded.digest THEN commitment ELSE '' END"""
         digest = bytes.fromhex(row.digest)
         values = (study, destination, row.sop_instance, digest, state, status, reason, self._clock.now())
         with self._database.transaction() as connection:
@@ -166,6 +203,35 @@ class Custody:
             WHERE study = ? AND destination = ? ORDER BY sop_instance"""
         found = (Delivery._make(row) for row in self._database.rows(sql, (study, destination)))
         return [delivery._replace(digest=delivery.digest.hex()) for delivery in found]  # type: ignore[attr-defined]
+
+    def standing(self, study: str, destination: str) -> dict[str, Standing]:
+        """Return how it stands at a destination, by SOP Instance UID; what is missing has not been its turn yet.
+
+        For objects as the destination gets them: derived ones, and received ones that are passed through.
+        """
+        sql = """SELECT sop_instance, digest, state, reason, at, commitment, failure, commitment_reason, commitment_at
+            FROM delivery WHERE study = ? AND destination = ?"""
+        return {row[0]: _standing(*row[1:]) for row in self._database.rows(sql, (study, destination))}
+
+
+# Fates of a delivery that say no more than that the object is not there yet.
+_STANDING = {FAILED: PENDING}
+
+
+def _standing(
+    digest: bytes,
+    state: str,
+    reason: str,
+    at: float,
+    commitment: str,
+    failure: int | None,
+    commitment_reason: str,
+    commitment_at: float | None,
+) -> Standing:
+    if state != DELIVERED or commitment not in (COMMITTED, REFUSED):
+        why = commitment_reason if state == DELIVERED and commitment_reason else reason
+        return Standing(_STANDING.get(state, state), digest.hex(), commitment, failure, why, at)
+    return Standing(commitment, digest.hex(), commitment, failure, commitment_reason, commitment_at or at)
 
 
 def _record_name(study: str, destination: str) -> str:

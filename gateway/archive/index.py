@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.archive import admission, backfill, guises, partitions, recovery
+from gateway.archive.commitments import Commitments
 from gateway.archive.custody import Custody
 from gateway.archive.database import Database
 from gateway.archive.files import Files, ReceivedSource
@@ -68,6 +69,7 @@ class Archive:
             backfill.columns(self.database)
         self.jobs = Jobs(self.database, self.clock)
         self.custody = Custody(self.database, self.files, self.clock)
+        self.commitments = Commitments(self.database, self.files, self.clock)
 
     def close(self) -> None:
         """Close the index."""

@@ -15,6 +15,7 @@ from gateway.clock import Clock
 
 CONVERT = "convert"
 DELIVER = "deliver"
+COMMIT = "commit"
 
 WAITING = "waiting"
 RUNNING = "running"
@@ -30,9 +31,9 @@ class Job(NamedTuple):
     Attributes
     ----------
     kind : str
-        ``convert`` or ``deliver``.
+        ``convert``, ``deliver``, or ``commit``: ask for storage commitment.
     destination : str
-        AE title for a delivery, else empty.
+        AE title; empty for a conversion.
     not_before : float
         When it is due, seconds since the epoch.
     attempts : int
@@ -135,6 +136,15 @@ class Jobs:
                 (reason, job.id),
             )
 
+    def put_off(self, job: Job, reason: str, not_before: float, attempts: int = 0) -> None:
+        """Have a job wait for something until a time, or for less if it was scheduled meanwhile."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE job SET state = 'waiting', not_before = min(?, ifnull(again, ?)), again = NULL, attempts = ?,"
+                " reason = ? WHERE id = ? AND state = 'running'",
+                (not_before, not_before, attempts, reason, job.id),
+            )
+
     def release_running(self, kind: str, destination: str | None = None) -> int:
         """Let the jobs wait that a worker left running when it died; of every destination unless one is named."""
         with self._database.transaction() as connection:
@@ -157,7 +167,7 @@ class Jobs:
             )
             return connection.execute(
                 f"UPDATE job SET state = 'held', again = NULL, reason = destination || ' {NOT_CONFIGURED}'"
-                f" WHERE kind = '{DELIVER}' AND {unknown}",
+                f" WHERE kind IN ('{DELIVER}', '{COMMIT}') AND {unknown}",
                 (known,),
             ).rowcount
 

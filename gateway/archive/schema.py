@@ -198,6 +198,21 @@ _STUDY_TALLIES = (
     ),
 )
 
+# Storage commitment by the destinations (PS3.4 annex J). commitment: '' not asked, 'asked', 'committed', 'refused', or
+# 'excluded' from it (J.1.1); failure: Failure Reason of the destination; lost: how often it did not have what it had
+# taken. asked: our transactions; instances: a document of `gateway.archive.commitments`.
+_COMMITMENT = (
+    "ALTER TABLE delivery ADD COLUMN commitment TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE delivery ADD COLUMN commitment_reason TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE delivery ADD COLUMN failure INTEGER",
+    "ALTER TABLE delivery ADD COLUMN commitment_at REAL",
+    "ALTER TABLE delivery ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE asked (
+        uid TEXT PRIMARY KEY, study TEXT NOT NULL, destination TEXT NOT NULL, state TEXT NOT NULL,
+        asked_at REAL NOT NULL, answered_at REAL, instances TEXT NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX asked_by_study ON asked(study, destination)",
+)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
@@ -206,6 +221,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0005_guises", _GUISES),
     ("0006_query_columns", _QUERY_COLUMNS),
     ("0007_study_tallies", _STUDY_TALLIES),
+    ("0008_commitment", _COMMITMENT),
 )
 
 

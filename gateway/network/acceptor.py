@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from pydicom.uid import UID
 from pynetdicom.acse import ACSE
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_CANCEL_RQ, C_STORE_RQ, C_STORE_RSP, DIMSEMessage
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import (
     A_ABORT,
     A_ASSOCIATE,
@@ -32,8 +33,9 @@ from gateway.network import policy
 from gateway.network.find import serve_find
 from gateway.network.get import serve_get
 from gateway.network.move import serve_move
-from gateway.network.negotiation import ACCEPTED, negotiate, negotiate_extended, role_answers
+from gateway.network.negotiation import ACCEPTED, REPORT, negotiate, negotiate_extended, role_answers
 from gateway.network.policy import Refusal
+from gateway.network.results import serve_result
 from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, request_of
 from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
 from gateway.observe import event, warning
@@ -63,7 +65,8 @@ class Negotiator(ACSE):
         if refusal is not None:
             self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
             return
-        may = association.caller.peer.may
+        caller = association.caller
+        may = caller.peer.may | ({REPORT} if caller.prior else frozenset())
         roles = self.requestor.role_selection
         proposed = request.presentation_context_definition_list
         answers = negotiate(proposed, self.requestor.sop_class_common_extended, may, roles)
@@ -305,6 +308,10 @@ class Acceptor(IncomingAssociation):
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         """Serve a request other than a C-STORE with data set."""
+        if threading.current_thread() is not self:
+            # pynetdicom has a thread of its own for each N-EVENT-REPORT; it has its turn like any other request.
+            self.dimse.msg_queue.put((context_id, msg))
+            return
         context = self._accepted_cx.get(context_id)
         service = _SERVICES.get(type(msg))
         if context is None or service is None or not msg.is_valid_request:
@@ -370,4 +377,5 @@ _SERVICES = {
     C_FIND: _answering(serve_find),
     C_GET: _answering(serve_get),
     C_MOVE: _move,
+    N_EVENT_REPORT: _answering(serve_result),
 }

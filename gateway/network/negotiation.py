@@ -14,6 +14,7 @@ from pydicom.uid import UID, UID_dictionary
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
+from gateway.standard.commitment import STORAGE_COMMITMENT_PUSH
 from gateway.standard.query_keys import FIND_MODELS
 from gateway.standard.retrieve_models import RETRIEVE_MODELS
 
@@ -67,11 +68,16 @@ class Service(NamedTuple):
     transfer_syntaxes: Collection[str]
 
 
+# Not a right that the configuration gives: of the destinations, who are asked for storage commitment.
+REPORT = "report"
+
 STORAGE = Service("store", TRANSFER_SYNTAXES)
+COMMITMENT = Service("commit", IDENTIFIER_SYNTAXES)
 SERVICES: dict[str, Service] = {
     **dict.fromkeys(STORAGE_CLASSES, STORAGE),
     **dict.fromkeys(FIND_MODELS, Service("query", IDENTIFIER_SYNTAXES)),
     **dict.fromkeys(RETRIEVE_MODELS, Service("retrieve", IDENTIFIER_SYNTAXES)),
+    STORAGE_COMMITMENT_PUSH: COMMITMENT,
     VERIFICATION: Service(None, IDENTIFIER_SYNTAXES),
 }
 
@@ -82,14 +88,15 @@ def is_storage(abstract_syntax: str) -> bool:
 
 
 class Roles(NamedTuple):
-    """Who may store on the other in the contexts of a storage class (PS3.7 D.3.3.4, PS3.4 C.5.3).
+    """What the box is in the contexts of a SOP class (PS3.7 D.3.3.4, PS3.4 C.5.3, J.2.1).
 
     Attributes
     ----------
     receives : bool
-        The box takes what the requestor sends.
+        SCP: it takes what the requestor sends or asks for.
     sends : bool
-        The requestor takes what the box sends: sub-operations of C-GET.
+        SCU: it sends the sub-operations of C-GET to the requestor; it has asked the requestor for storage commitment
+        and is told of the result.
     """
 
     receives: bool
@@ -127,7 +134,7 @@ def negotiate(
         answer.abstract_syntax = context.abstract_syntax
         service = SERVICES.get(context.abstract_syntax) or _extended(common_extended.get(context.abstract_syntax))
         syntaxes = context.transfer_syntax or [UID("1.2.840.10008.1.2")]
-        agreed = Roles(True, False) if service is not STORAGE else _roles(roles.get(context.abstract_syntax), may)
+        agreed = _roles(service, roles.get(context.abstract_syntax), may)
         answer.result, syntax = _result(service, syntaxes, may, agreed)
         # An answer has one transfer syntax even if its context is rejected; it says nothing then.
         answer.transfer_syntax = [syntax]
@@ -137,17 +144,24 @@ def negotiate(
     return answers
 
 
-def _roles(item: Any, may: Collection[str]) -> Roles:
-    """Return who may store; without a proposal, the requestor on the box."""
+# What the requestor must be allowed to, for the box to be SCP and to be SCU. None: nobody answers N-ACTION so far.
+_RIGHTS = {STORAGE: ("store", "retrieve"), COMMITMENT: (None, REPORT)}
+
+
+def _roles(service: Service | None, item: Any, may: Collection[str]) -> Roles:
+    """Return what the box is; without a proposal the requestor is SCU."""
+    if service not in _RIGHTS:
+        return Roles(True, False)
+    as_scp, as_scu = _RIGHTS[service]
     if item is None or not (item.scu_role or item.scp_role):
-        return Roles("store" in may, False)
-    return Roles(bool(item.scu_role) and "store" in may, bool(item.scp_role) and "retrieve" in may)
+        return Roles(as_scp in may, False)
+    return Roles(bool(item.scu_role) and as_scp in may, bool(item.scp_role) and as_scu in may)
 
 
 def _result(service: Service | None, proposed: list[UID], may: Collection[str], agreed: Roles) -> tuple[int, UID]:
     if service is None:
         return NO_ABSTRACT_SYNTAX, proposed[0]
-    if service is STORAGE:
+    if service in _RIGHTS:
         refused = not (agreed.receives or agreed.sends)
     else:
         refused = service.right is not None and service.right not in may
@@ -155,7 +169,7 @@ def _result(service: Service | None, proposed: list[UID], may: Collection[str], 
         return USER_REJECTION, proposed[0]
     # What is stored in a native syntax can be sent in either of the little endian ones, and for a context there is only
     # one answer; only who sends knows what comes.
-    first = [uid for uid in _SENDABLE if uid in proposed] if agreed.sends else []
+    first = [uid for uid in _SENDABLE if uid in proposed] if agreed.sends and service is STORAGE else []
     for syntax in (*first, *proposed):
         if syntax in service.transfer_syntaxes:
             return ACCEPTED, UID(syntax)
@@ -167,7 +181,7 @@ def role_answers(answers: Iterable[Any], roles: Mapping[Any, Any]) -> list[SCP_S
     items = []
     for sop_class in roles:
         contexts = [one for one in answers if one.abstract_syntax == sop_class and one.result == ACCEPTED]
-        if not any(SERVICES.get(one.abstract_syntax, STORAGE) is STORAGE for one in contexts):
+        if not any(SERVICES.get(one.abstract_syntax, STORAGE) in _RIGHTS for one in contexts):
             continue
         item = SCP_SCU_RoleSelectionNegotiation()
         item.sop_class_uid = UID(sop_class)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_RQ
@@ -12,6 +13,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext
 
@@ -28,8 +30,15 @@ LARGEST_SENT = 1 << 17
 WRITTEN_AT_ONCE = 1 << 18
 
 
-def associate_request(destination: Destination, proposals: Sequence[tuple[str, str]]) -> bytes:
-    """Return the A-ASSOCIATE-RQ PDU with one context for each pair of abstract and transfer syntax (PS3.8 9.3.2)."""
+def associate_request(
+    destination: Destination,
+    proposals: Sequence[tuple[str, str]],
+    roles: Mapping[str, tuple[bool, bool]] = MappingProxyType({}),
+) -> bytes:
+    """Return the A-ASSOCIATE-RQ PDU with one context for each pair of abstract and transfer syntax (PS3.8 9.3.2).
+
+    `roles` are those proposed for a SOP class: SCU and SCP (PS3.7 D.3.3.4).
+    """
     length = MaximumLengthNotification()
     length.maximum_length_received = LARGEST_RECEIVED
     implementation = ImplementationClassUIDNotification()
@@ -48,10 +57,17 @@ def associate_request(destination: Destination, proposals: Sequence[tuple[str, s
     request.calling_ae_title = destination.calling_ae
     request.called_ae_title = destination.ae_title
     request.presentation_context_definition_list = contexts
-    request.user_information = [length, implementation, version]
+    request.user_information = [length, implementation, version, *(_role(*item) for item in roles.items())]
     pdu = A_ASSOCIATE_RQ()
     pdu.from_primitive(request)
     return pdu.encode()
+
+
+def _role(sop_class: str, proposed: tuple[bool, bool]) -> SCP_SCU_RoleSelectionNegotiation:
+    item = SCP_SCU_RoleSelectionNegotiation()
+    item.sop_class_uid = UID(sop_class)
+    item.scu_role, item.scp_role = proposed
+    return item
 
 
 def fragments(

@@ -15,15 +15,17 @@ import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ
 from pynetdicom.pdu import P_DATA_TF as P_DATA_PDU
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from gateway.errors import NetworkError
 from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments
@@ -91,6 +93,10 @@ class Requestor:
         Limits of all waits.
     watch : callable, optional
         Called about once a second during any wait; what it raises comes through.
+    roles : mapping
+        Roles to propose for a SOP class, SCU and SCP; without, the requestor is SCU (PS3.7 D.3.3.4).
+    most_waiting : int
+        Messages that the peer may send before they are asked for; more of them end the association.
 
     Raises
     ------
@@ -101,6 +107,8 @@ class Requestor:
     ----------
     contexts : dict
         Presentation context ID of each accepted (abstract syntax, transfer syntax).
+    roles : dict
+        What the peer answered to the roles proposed, by SOP class; one it said nothing about is missing.
     maximum_length : int
         Largest PDU body the peer takes, 0 for no limit.
     """
@@ -111,12 +119,16 @@ class Requestor:
         proposals: Sequence[tuple[str, str]],
         timeouts: Timeouts = Timeouts(),
         watch: Callable[[], None] | None = None,
+        roles: Mapping[str, tuple[bool, bool]] = MappingProxyType({}),
+        most_waiting: int = 1,
     ) -> None:
         self.destination = destination
         self.timeouts = timeouts
         self.contexts: dict[tuple[str, str], int] = {}
+        self.roles: dict[str, tuple[bool, bool]] = {}
         self.maximum_length = 0
         self._watch = watch
+        self._most_waiting = most_waiting
         self._watched = time.monotonic()
         self._received = bytearray()
         self._messages: deque[DIMSEMessage] = deque()
@@ -125,15 +137,15 @@ class Requestor:
         self._lost: Exception | None = None
         self._socket = self._connect()
         try:
-            self._negotiate(proposals)
+            self._negotiate(proposals, roles)
         except BaseException:
             self.abort()
             raise
 
     # -- the life of an association
 
-    def _negotiate(self, proposals: Sequence[tuple[str, str]]) -> None:
-        self._write(memoryview(associate_request(self.destination, proposals)))
+    def _negotiate(self, proposals: Sequence[tuple[str, str]], roles: Mapping[str, tuple[bool, bool]]) -> None:
+        self._write(memoryview(associate_request(self.destination, proposals, roles)))
         answer = self._read(self.timeouts.negotiate, "no answer to the association request within {} s")
         if isinstance(answer, A_ASSOCIATE_RJ):
             reason = answer.to_primitive().reason_str
@@ -147,6 +159,9 @@ class Requestor:
         for context in accepted.presentation_context_definition_results_list:
             if context.result == 0 and context.context_id in proposed:
                 self.contexts[proposed[context.context_id]] = context.context_id
+        for item in accepted.user_information:
+            if isinstance(item, SCP_SCU_RoleSelectionNegotiation):
+                self.roles[str(item.sop_class_uid)] = bool(item.scu_role), bool(item.scp_role)
 
     def release(self) -> None:
         """End the association in order, or after the time limit without the peer; never raises."""
@@ -195,11 +210,27 @@ class Requestor:
     def receive(self) -> DIMSEMessage:
         """Return the next message of the peer, in the waiting time for responses."""
         while not self._messages:
-            pdu = self._read(self.timeouts.response, "no response within {} s")
-            if not isinstance(pdu, P_DATA_PDU):
-                raise self._error(f"unexpected {type(pdu).__name__}")
-            self._take(pdu)
+            self._arrived(self._read(self.timeouts.response, "no response within {} s"))
         return self._messages.popleft()
+
+    def wait(self, seconds: float) -> DIMSEMessage | None:
+        """Return the next message of the peer, None if none has come within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not self._messages:
+            if (pdu := self._next()) is not None:
+                self._arrived(pdu)
+            elif self._lost is not None:
+                raise self._error("connection lost") from self._lost
+            elif (left := deadline - time.monotonic()) <= 0:
+                return None
+            else:
+                self._step(patience=min(1.0, left))
+        return self._messages.popleft()
+
+    def _arrived(self, pdu: Any) -> None:
+        if not isinstance(pdu, P_DATA_PDU):
+            raise self._error(f"unexpected {type(pdu).__name__}")
+        self._take(pdu)
 
     def _take(self, pdu: P_DATA_PDU) -> None:
         self._message = self._message or DIMSEMessage()
@@ -208,7 +239,7 @@ class Requestor:
         except Exception as error:  # whatever pydicom and pynetdicom make of arbitrary bytes
             raise self._error(f"response cannot be understood: {error}") from error
         held = self._message.encoded_command_set.tell() + (self._message.data_set or BytesIO()).tell()
-        if held > LARGEST_RECEIVED or (complete and self._messages):
+        if held > LARGEST_RECEIVED or (complete and len(self._messages) >= self._most_waiting):
             raise self._error("peer says more than it was asked")
         if complete:
             self._messages.append(self._message)
@@ -273,14 +304,14 @@ class Requestor:
 
     # -- the socket
 
-    def _step(self, data: memoryview | None = None) -> int:
-        """Wait up to a second until the socket can be used, receive, and return how much of `data` was sent."""
+    def _step(self, data: memoryview | None = None, patience: float = 1.0) -> int:
+        """Wait a little until the socket can be used, receive, and return how much of `data` was sent."""
         if self._watch is not None and time.monotonic() - self._watched >= 1:
             self._watched = time.monotonic()
             self._watch()
         poller = select.poll()
         poller.register(self._socket, select.POLLIN | (select.POLLOUT if data is not None else 0))
-        ready = poller.poll(1000)
+        ready = poller.poll(patience * 1000)
         if not ready:
             return 0
         try:
