@@ -30,13 +30,14 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.transport import AddressInformation
 
 from gateway.network import policy
+from gateway.network.commands import StoreRequest, request_of, store_request, store_response
 from gateway.network.find import serve_find
 from gateway.network.get import serve_get
 from gateway.network.move import serve_move
 from gateway.network.negotiation import ACCEPTED, REPORT, negotiate, negotiate_extended, role_answers
 from gateway.network.policy import Refusal
 from gateway.network.results import serve_result
-from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, request_of
+from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, Request
 from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
 from gateway.observe import event, warning
 
@@ -92,6 +93,7 @@ class Messages(DIMSEServiceProvider):
         super().__init__(association)
         self._association = association
         self._reception: Reception | None = None
+        self._begun = bytearray()  # of a fragment that is none of a data set to be stored
         self._context_id = 0
         self.storing = False  # from the request to the response
         self.stored = 0
@@ -100,23 +102,21 @@ class Messages(DIMSEServiceProvider):
     @property
     def partial(self) -> bool:
         """Whether a message has begun and not ended."""
-        return self._reception is not None or self.message is not None
+        return self._reception is not None or self.message is not None or bool(self._begun)
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the fragments of one PDU (PS3.8 annex E)."""
-        try:
-            for context_id, value in primitive.presentation_data_value_list:
-                if self._reception is None:
-                    self._take(context_id, value)
-                elif value[0] & 1 or context_id != self._context_id:
-                    raise ValueError("a message begins before the data set of the last one has ended")
-                else:
-                    self._reception.write(memoryview(value)[1:])
-                    if value[0] & 2:
-                        self._store()
-        except Exception as error:  # whatever pydicom and pynetdicom make of arbitrary bytes
-            warning("association.invalid_message", peer=self.assoc.requestor.ae_title, reason=error)
-            self.dul.event_queue.put("Evt19")
+    def take_fragment(self, context_id: int, control: int, piece: memoryview, complete: bool) -> None:
+        """Take a piece of a fragment (PS3.8 annex E)."""
+        if self._reception is None:
+            self._begun += piece
+            if complete:
+                fragment, self._begun = bytes(self._begun), bytearray()
+                self._take(context_id, control, fragment)
+        elif control & 1 or context_id != self._context_id:
+            raise ValueError("a message begins before the data set of the last one has ended")
+        else:
+            self._reception.write(piece)
+            if complete and control & 2:
+                self._store()
 
     def discard(self) -> None:
         """Forget a data set that has not come to its end."""
@@ -124,14 +124,19 @@ class Messages(DIMSEServiceProvider):
             self._reception.discard()
             self._reception = None
 
-    def _take(self, context_id: int, value: bytes) -> None:
+    def _take(self, context_id: int, control: int, value: bytes) -> None:
         """Take a fragment of a command set or identifier."""
         if self.message is None:
+            request = store_request(value) if control & 3 == 3 else None
+            if request is not None:
+                self.cancel_req = {}
+                self._begin(context_id, request)
+                return
             self.message = DIMSEMessage()
         message: Any = self.message
         fragment: Any = P_DATA()
-        fragment.presentation_data_value_list = [[context_id, value]]
-        super().receive_primitive(fragment)
+        fragment.presentation_data_value_list = [[context_id, bytes((control,)) + value]]
+        self.receive_primitive(fragment)
         if type(message) not in (DIMSEMessage, C_CANCEL_RQ, C_STORE_RSP):
             # Another request has come: what was cancelled before is over, and message IDs come again. This is known
             # before the request is queued, since an Identifier follows; what cancels it cannot be here yet.
@@ -139,23 +144,23 @@ class Messages(DIMSEServiceProvider):
         if self.message is None:
             return
         if isinstance(message, C_STORE_RQ):
-            self._begin(context_id, message.command_set)
+            self.message = None
+            self._begin(context_id, request_of(message.command_set))
         elif message.encoded_command_set.tell() > LONGEST_COMMAND or message.data_set.tell() > LONGEST_IDENTIFIER:
             raise ValueError("a message is too long")
 
-    def _begin(self, context_id: int, command: Any) -> None:
+    def _begin(self, context_id: int, request: StoreRequest) -> None:
         """Begin to receive the data set of a C-STORE request."""
         association = self._association
         context: Any = association._accepted_cx[context_id]
         if not context.as_scp:
             raise ValueError("a C-STORE request in a context where the box has no SCP role")
-        self.message = None
         self.storing = True
         self._context_id = context_id
         self._reception = Reception(
             association.server.archive,
             association.caller,
-            request_of(command, context.transfer_syntax[0]),
+            Request(*request, str(context.transfer_syntax[0])),
             str(context.abstract_syntax),
         )
 
@@ -177,15 +182,10 @@ class Messages(DIMSEServiceProvider):
         """Send a C-STORE response."""
         self.stored += status == SUCCESS
         self.refused += status != SUCCESS
-        response: Any = C_STORE()
-        response.MessageIDBeingRespondedTo = message_id
-        response.Status = status
-        if len(sop_class) <= 64 and len(sop_instance) <= 64:  # they come back as they came, unless they cannot
-            response.AffectedSOPClassUID = sop_class
-            response.AffectedSOPInstanceUID = sop_instance
-        if comment:
-            response.ErrorComment = comment
-        self.send_msg(response, context_id)
+        if len(sop_class) > 64 or len(sop_instance) > 64:  # they come back as they came, unless they cannot
+            sop_class = sop_instance = ""
+        command = store_response(message_id, status, comment, sop_class, sop_instance)
+        self._association.dul.send_command(context_id, command, self.maximum_pdu_size)
 
 
 class Acceptor(IncomingAssociation):
@@ -245,6 +245,10 @@ class Acceptor(IncomingAssociation):
         if not self.is_established:
             self.dul.to_user_queue.put(None)  # ends the wait for a request
         self.dimse.msg_queue.put((None, None))
+
+    def take_fragment(self, context_id: int, control: int, piece: memoryview, complete: bool) -> None:
+        """Pass a piece of a message on."""
+        self.dimse.take_fragment(context_id, control, piece, complete)
 
     def connection_lost(self) -> None:
         """Leave no part of an object behind."""
@@ -336,8 +340,8 @@ def _store_nothing(association: Acceptor, request: Any, context: Any) -> None:
         request.MessageID,
         CANNOT_UNDERSTAND,
         "the request has no data set",
-        request.AffectedSOPClassUID,
-        request.AffectedSOPInstanceUID,
+        str(request.AffectedSOPClassUID or ""),
+        str(request.AffectedSOPInstanceUID or ""),
     )
 
 

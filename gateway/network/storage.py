@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.errors import ArchiveError, GatewayError, MismatchError, ObjectError, ResourceError
 from gateway.network.negotiation import is_storage
@@ -191,21 +191,3 @@ def plain(text: str) -> str:
     """Return `text` as an Error Comment can hold it: LO, 64 characters of the default repertoire."""
     found = text.encode("ascii", "replace").decode().replace("\\", "/")
     return "".join(letter if letter.isprintable() else "?" for letter in found)[:64].strip()
-
-
-def request_of(command: Any, transfer_syntax: str) -> Request:
-    """Return what a command set says, whatever its values look like.
-
-    Parameters
-    ----------
-    command : pydicom.Dataset
-        Of a C-STORE-RQ.
-    transfer_syntax : str
-        Of its presentation context.
-    """
-    return Request(
-        int(command.MessageID),
-        str(command.get("AffectedSOPClassUID") or ""),
-        str(command.get("AffectedSOPInstanceUID") or ""),
-        str(transfer_syntax),
-    )

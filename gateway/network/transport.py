@@ -1,7 +1,8 @@
 """Socket and upper layer of incoming associations (PS3.8 section 9): waits instead of polling, bounded, leaves nothing.
 
-Built on pynetdicom's state machine. What is private there and relied on here: the names overridden below and
-`_idle_timer`; tests/network/test_assumptions.py pins each.
+Built on pynetdicom's state machine, past which the data of an established association go: from the buffer of the socket
+straight to where messages are put together, in the pieces in which they arrive. What is private there and relied on
+here: the names overridden below and `_idle_timer`; tests/network/test_assumptions.py pins each.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import queue
 import select
 import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from gateway.observe import LOGGER, warning
@@ -30,6 +33,16 @@ MAXIMUM_PDU = 1 << 17
 
 # Some peers count the PDU header wrongly; what is far beyond the maximum is an attack or not DICOM.
 LARGEST_READ = 1 << 20
+
+# What a socket is read into, again and again: a PDU and the beginning of the next one.
+BUFFER = 1 << 18
+
+# PS3.8 table 9-22: a P-DATA-TF PDU; table 9-23: the head of a presentation data value item and its message control
+# header (annex E.2).
+P_DATA_TF = 4
+_PDU_KIND = struct.Struct(">B")
+_PDU_HEAD = struct.Struct(">BxL")
+_ITEM_HEAD = struct.Struct(">LBB")
 
 
 class Timeouts:
@@ -46,7 +59,7 @@ class Timeouts:
 
 
 class IntakeSocket(AssociationSocket):
-    """A socket that acknowledges at once and reads whole PDUs."""
+    """A socket that acknowledges at once and is read ahead into one buffer."""
 
     def __init__(self, association: Association, connection: socket.socket) -> None:
         super().__init__(association, client_socket=connection)
@@ -54,28 +67,66 @@ class IntakeSocket(AssociationSocket):
         # Linux forgets a quick ACK after a while, hence again after every read.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         connection.settimeout(Timeouts.stall)
+        self._buffer = memoryview(bytearray(BUFFER))
+        self._start = self._end = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that have been read and not taken."""
+        return self._end - self._start
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Return `nr_bytes`, or fewer when the peer has closed.
+        """Return `nr_bytes`, or fewer when the peer has closed."""
+        if nr_bytes > LARGEST_READ:
+            raise OSError(f"PDU of {nr_bytes} bytes, agreed were {MAXIMUM_PDU}")
+        taken = bytearray()
+        while len(taken) < nr_bytes and (piece := self.piece(nr_bytes - len(taken))):
+            taken += piece
+        return taken
+
+    def piece(self, most: int) -> memoryview:
+        """Return what there is, at most so many bytes, and wait for some if there is nothing; empty at the end.
+
+        It is valid until the next is asked for.
+        """
+        if not self.buffered and most:
+            self._fill()
+        start, self._start = self._start, min(self._end, self._start + most)
+        return self._buffer[start : self._start]
+
+    def peek(self, structure: struct.Struct) -> tuple[Any, ...] | None:
+        """Return what comes next as `structure` has it, without taking it; None when the peer has closed before."""
+        while self.buffered < structure.size:
+            if not self._fill():
+                return None
+        return structure.unpack_from(self._buffer, self._start)
+
+    def skip(self, count: int) -> None:
+        """Take bytes that have been looked at."""
+        self._start += count
+
+    def _fill(self) -> int:
+        """Read what there is, but something, behind what is in the buffer, and return how much it was.
 
         DCMTK, and what is built on it, writes header and body of a PDU apart with Nagle's algorithm on: until the
         header is acknowledged the body does not leave it.
         """
-        if nr_bytes > LARGEST_READ:
-            raise OSError(f"PDU of {nr_bytes} bytes, agreed were {MAXIMUM_PDU}")
-        assert self.socket is not None
-        buffer = bytearray(nr_bytes)
-        rest = memoryview(buffer)
-        while rest:
-            count = self.socket.recv_into(rest)
-            if not count:
-                return buffer[: nr_bytes - len(rest)]
-            rest = rest[count:]
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return buffer
+        if self.socket is None:
+            raise OSError("the connection is closed")
+        if self._start:
+            rest = self.buffered
+            self._buffer[:rest] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, rest
+        count = self.socket.recv_into(self._buffer[self._end :])
+        self._end += count
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return count
 
     def discard(self) -> int:
         """Read what is there, throw it away and return how much it was."""
+        if dropped := self.buffered:
+            self._start = self._end = 0
+            return dropped
         return 0 if self.socket is None else len(self.socket.recv(1 << 16))
 
     @property
@@ -84,7 +135,9 @@ class IntakeSocket(AssociationSocket):
         return self.wait(0)
 
     def wait(self, seconds: float, *others: int) -> bool:
-        """Wait until the socket or one of the `others` can be read and tell whether it is the socket."""
+        """Wait until there is something to read, here or from one of the `others`, and tell whether it is here."""
+        if self.buffered:
+            return True
         descriptor = -1 if self.socket is None else self.socket.fileno()
         if descriptor < 0:
             return False
@@ -168,11 +221,76 @@ class UpperLayer(DULServiceProvider):
             time.sleep(0.001)
         elif self._closing:
             self._drain(self.socket)
-        else:
-            self.socket.wait(1.0, self._wake_descriptor)
+        elif not self.socket.wait(1.0, self._wake_descriptor):
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake_descriptor)
+            return False
+        else:
+            self._read_pdu_data()
+            return True
         return super()._is_transport_event()
+
+    def _read_pdu_data(self) -> None:
+        """Read one PDU; the data of an established association are handed over while they come in."""
+        connection = self.socket
+        assert connection is not None
+        try:
+            if self.state_machine.current_state == "Sta6" and connection.peek(_PDU_KIND) == (P_DATA_TF,):
+                self._hand_over(connection)
+            else:
+                super()._read_pdu_data()
+        except (OSError, EOFError):
+            self.event_queue.put("Evt17")
+        except Exception as error:  # whatever is made of arbitrary bytes
+            warning("association.invalid_message", peer=self.assoc.requestor.ae_title, reason=error)
+            self.event_queue.put("Evt19")
+
+    def _hand_over(self, connection: IntakeSocket) -> None:
+        """Take the fragments of one P-DATA-TF PDU (PS3.8 9.3.5 and annex E)."""
+        _, left = _next(connection, _PDU_HEAD)
+        if left > LARGEST_READ:
+            raise ValueError(f"PDU of {left} bytes, agreed were {MAXIMUM_PDU}")
+        take = self._association.take_fragment
+        while left:
+            if left < _ITEM_HEAD.size:
+                raise ValueError("a PDU ends within the head of a PDV")
+            length, context_id, control = _next(connection, _ITEM_HEAD)
+            left -= length + 4
+            rest = length - 2
+            if rest < 0 or left < 0:
+                raise ValueError("a PDV is not as long as it says")
+            while True:
+                piece = connection.piece(rest)
+                if rest and not piece:
+                    raise EOFError
+                rest -= len(piece)
+                take(context_id, control, piece, not rest)
+                if not rest:
+                    break
+
+    def send_command(self, context_id: int, command: bytes, maximum: int) -> None:
+        """Send a command set without data set; from the thread of the upper layer at once, if nothing else waits.
+
+        Parameters
+        ----------
+        context_id : int
+            Presentation context.
+        command : bytes
+            The command set, encoded.
+        maximum : int
+            The longest PDU body that the peer takes, 0 for any.
+        """
+        room = max(1, maximum - 6) if maximum else len(command)
+        at_once = threading.current_thread() is self and self.to_provider_queue.empty() and self.socket is not None
+        for start in range(0, len(command), room):
+            value = bytes((1 | (start + room >= len(command)) << 1,)) + command[start : start + room]
+            if at_once:
+                head = _PDU_HEAD.pack(P_DATA_TF, len(value) + 5) + struct.pack(">LB", len(value) + 1, context_id)
+                self.socket.send(head + value)  # type: ignore[union-attr]
+            else:
+                primitive: Any = P_DATA()
+                primitive.presentation_data_value_list = [[context_id, value]]
+                self.send_pdu(primitive)
 
     @property
     def _closing(self) -> bool:
@@ -186,6 +304,15 @@ class UpperLayer(DULServiceProvider):
                 if not connection.discard():
                     break
         connection.close()
+
+
+def _next(connection: IntakeSocket, structure: struct.Struct) -> tuple[Any, ...]:
+    """Take what comes next."""
+    found = connection.peek(structure)
+    if found is None:
+        raise EOFError
+    connection.skip(structure.size)
+    return found
 
 
 class _Indications(queue.Queue[Any]):
@@ -216,6 +343,20 @@ class IncomingAssociation(Association):
         self.acse_timeout = Timeouts.request
         self.network_timeout = Timeouts.idle
         self.set_socket(IntakeSocket(self, connection))
+
+    def take_fragment(self, context_id: int, control: int, piece: memoryview, complete: bool) -> None:
+        """Take a piece of a fragment of a message, in the thread of the upper layer.
+
+        Parameters
+        ----------
+        context_id, control : int
+            Presentation context and message control header.
+        piece : memoryview
+            Valid until the return.
+        complete : bool
+            Whether the fragment ends with it.
+        """
+        raise NotImplementedError
 
     def connection_lost(self) -> None:
         """Called in the thread of the upper layer when it ends."""

@@ -10,7 +10,6 @@ import pytest
 from pynetdicom import _config
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE
@@ -20,8 +19,14 @@ from scripted_caller import CT, command
 
 OVERRIDDEN = {
     AssociationSocket: ("recv", "ready", "_shutdown_socket"),
-    DULServiceProvider: ("send_pdu", "kill_dul", "run_reactor", "_process_recv_primitive", "_is_transport_event"),
-    DIMSEServiceProvider: ("receive_primitive",),
+    DULServiceProvider: (
+        "send_pdu",
+        "kill_dul",
+        "run_reactor",
+        "_process_recv_primitive",
+        "_is_transport_event",
+        "_read_pdu_data",
+    ),
     ACSE: ("_negotiate_as_acceptor",),
     Association: ("run_reactor", "_serve_request"),
 }
@@ -52,11 +57,12 @@ def test_the_upper_layer_counts_idle_time_by_PDU() -> None:
     assert "self._idle_timer.restart()" in source(DULServiceProvider.run_reactor)
 
 
-def test_a_P_DATA_indication_goes_straight_to_the_DIMSE_provider() -> None:
+def test_a_P_DATA_PDU_only_goes_to_the_DIMSE_provider_and_leaves_the_state_as_it_is() -> None:
     assert TRANSITION_TABLE["Evt10", "Sta6"] == "DT-2"
     from pynetdicom.fsm import DT_2
 
     assert "dul.assoc.dimse.receive_primitive" in source(DT_2)
+    assert source(DT_2).endswith('return "Sta6"\n')
 
 
 @pytest.mark.parametrize(
