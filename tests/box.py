@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 
 # The box with delays that a test can wait for.
 PROGRAM = """
-import logging, sys
+import json, logging, sys
 from gateway.cli import logs
 from gateway.service.lean import without_decoders
 with without_decoders():
@@ -36,8 +37,8 @@ with without_decoders():
     from gateway.service import config, supervisor
 logs.set_up(logging.INFO)
 quick = Backoff(first=0.2, longest=1.0)
-tuning = supervisor.Tuning(grace=3.0, deliveries=quick, conversions=quick)
-supervisor.run(config.load(sys.argv[1]), tuning)
+tuning = supervisor.Tuning(grace=3.0, deliveries=quick, conversions=quick, **json.loads(sys.argv[2]))
+supervisor.run(config.load(sys.argv[1]), tuning, lambda: config.load(sys.argv[1]))
 """
 
 
@@ -73,12 +74,12 @@ class Box:
             lines += [f"{key} = {value!r}".replace("'", '"') for key, value in table.items()]
         self.config.write_text("\n".join(lines) + "\n")
 
-    def start(self, faults: str = "") -> None:
+    def start(self, faults: str = "", **tuning: float) -> None:
         """Start it and wait until it serves."""
         before = self.text().count(" ready ")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(self.config)],
+                [sys.executable, "-c", PROGRAM, str(self.config), json.dumps(tuning)],
                 stderr=log,
                 env=os.environ | {"GATEWAY_FAULTS": faults},
             )

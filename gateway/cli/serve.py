@@ -17,6 +17,7 @@ def command(config_path: Path | None, verbose: bool) -> None:
     """Run the gateway.
 
     Runs in the foreground and logs to stderr, or to the journal under systemd. SIGTERM or Ctrl-C stops it in order.
+    SIGHUP has it read the configuration again; a wrong one is refused with the reason, and the present one stays.
     """
     config = load_config(config_path)
     from gateway.cli import logs
@@ -26,4 +27,4 @@ def command(config_path: Path | None, verbose: bool) -> None:
         from gateway.service import supervisor
 
     logs.set_up(logging.DEBUG if verbose else logging.INFO)
-    supervisor.run(config)
+    supervisor.run(config, read=lambda: load_config(config_path))

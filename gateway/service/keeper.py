@@ -1,4 +1,7 @@
-"""Keeps the child processes of the box alive, and ends them in order."""
+"""Keeps the child processes of the box alive, replaces them when the configuration has changed, and ends them in order.
+
+The service manager hears a sign of life only while every worker gives one: it restarts a box in which one is stuck.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,21 @@ from dataclasses import dataclass, field
 from gateway.observe import event
 from gateway.pipeline.retry import Backoff
 from gateway.service import sd
-from gateway.service.process import Lifeline, Role, fork
+from gateway.service.process import WHERE, Lifeline, Role, fork
 
-STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
+STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
+RELOAD = signal.SIGHUP
+SIGNALS = STOP_SIGNALS | {RELOAD, signal.SIGCHLD}
 
+# How often the signs of life are looked at when no service manager waits for the outcome.
+_LOOK = 10.0
 # A child that has lived this long did not die of what killed the one before.
 _SETTLED = 60.0
 # So many deaths in a row are no accident any more.
 _WORRYING = 3
+
+# Gives the roles of a new configuration.
+Reload = Callable[[], Sequence[Role]]
 
 
 @dataclass
@@ -52,41 +61,79 @@ class Keeper:
         backoff: Backoff = Backoff(first=0.1, longest=30.0),  # noqa: B008 - frozen
     ) -> None:
         self._children = [_Child(role) for role in roles]
+        self._stuck: set[str] = set()
         self._lifeline = Lifeline()
         self._grace = grace
         self._backoff = backoff
 
-    def run(self, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
+    def run(
+        self,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
+        on_reload: Callable[[], Reload | None] = lambda: None,
+    ) -> None:
         """Run the children until a signal asks for the end, and return when all have ended.
 
         Parameters
         ----------
         on_ready : callable
-            Called when all children have been forked.
+            Called when all children have been forked, after a reload again.
         on_stop : callable
             Called before the children are told to end.
+        on_reload : callable
+            Called at SIGHUP. Returns what gives the new roles once the present children have ended; None lets them be.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._fork_due()
         on_ready()
-        while self._wait(self._patience()) not in STOP_SIGNALS:
+        while (got := self._wait(self._patience())) not in STOP_SIGNALS:
+            if got == RELOAD and self._reload(on_ready, on_reload):
+                break
             for child, code in self._ended():
                 self._mourn(child, code)
             self._fork_due()
-            sd.notify("WATCHDOG=1")
+            self._show_life()
         on_stop()
-        self._end()
+        self._end(got in STOP_SIGNALS)
+
+    def _reload(self, on_ready: Callable[[], None], on_reload: Callable[[], Reload | None]) -> bool:
+        """Replace the children by those of new roles; True if the end was asked for meanwhile."""
+        sd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        roles = on_reload()
+        if roles is None:
+            sd.notify("READY=1")
+            return False
+        if self._end(False):
+            return True
+        self._children = [_Child(role) for role in roles()]
+        self._fork_due()
+        on_ready()
+        return False
+
+    def _show_life(self) -> None:
+        """Tell the service manager that all is well, or the log what is not."""
+        stuck = {pulse.name: child for child in self._children for pulse in child.role.pulses if pulse.stuck}
+        for name in stuck.keys() - self._stuck:
+            event("worker.stuck", logging.ERROR, worker=name, process=stuck[name].pid)
+            os.kill(stuck[name].pid, WHERE)
+        for name in self._stuck - stuck.keys():
+            event("worker.moves_again", worker=name)
+        self._stuck = set(stuck)
+        if not stuck:
+            sd.notify("WATCHDOG=1")
 
     def _fork_due(self) -> None:
         now = time.monotonic()
         for child in self._children:
             if not child.pid and child.due <= now:
+                for pulse in child.role.pulses:
+                    pulse.beat()
                 child.pid, child.born = fork(child.role, self._lifeline), now
 
     def _patience(self) -> float:
         """Seconds until there is something to do without a signal."""
         waits = [child.due - time.monotonic() for child in self._children if not child.pid]
-        waits.append(sd.watchdog_seconds() or 3600.0)
+        waits.append(min(sd.watchdog_seconds() or _LOOK, _LOOK))
         return max(0.0, min(waits))
 
     def _wait(self, seconds: float) -> int | None:
@@ -100,6 +147,8 @@ class Keeper:
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid:
                     child.pid = 0
+                    for pulse in child.role.pulses:
+                        pulse.clear()
                     child.role.on_death()
                     yield child, os.waitstatus_to_exitcode(status)
 
@@ -113,17 +162,30 @@ class Keeper:
         level = logging.ERROR if child.deaths >= _WORRYING else logging.WARNING
         event("process.died", level, role=child.role.name, cause=cause, deaths=child.deaths, again_in=round(delay, 1))
 
-    def _end(self) -> None:
-        """Ask all children to end; insist after the grace, or when asked a second time."""
+    def _end(self, asked: bool) -> bool:
+        """Ask all children to end; insist after the grace, or when the end of the box is asked for a second time.
+
+        Parameters
+        ----------
+        asked : bool
+            Whether it has been asked for already.
+
+        Returns
+        -------
+        bool
+            Whether it has been now.
+        """
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + self._grace
         while any(child.pid for child in self._children):
-            again = self._wait(max(0.0, deadline - time.monotonic())) in STOP_SIGNALS
+            stop = self._wait(max(0.0, deadline - time.monotonic())) in STOP_SIGNALS
             for child, code in self._ended():
                 event("process.ended", role=child.role.name, code=code)
-            if again or time.monotonic() > deadline:
+            if (stop and asked) or time.monotonic() > deadline:
                 self._signal(signal.SIGKILL)
                 deadline = time.monotonic() + self._grace
+            asked = asked or stop
+        return asked
 
     def _signal(self, number: int) -> None:
         for child in self._children:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import math
 import os
 import signal
@@ -11,8 +12,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.observe import LOGGER
+
+if TYPE_CHECKING:
+    from gateway.service.liveness import Pulse
+
+# Asks a child where each of its threads is; the answer goes to stderr.
+WHERE = signal.SIGUSR1
 
 # Longest time until a process that waits notices that it shall stop.
 _NAP = 0.1
@@ -46,12 +54,15 @@ class Role:
         Added to the priority number of the process.
     on_death : callable
         Called in the parent when a process of this role has ended.
+    pulses : tuple of Pulse
+        Signs of life of its threads.
     """
 
     name: str
     main: Callable[[Stop], None]
     niceness: int = 0
     on_death: Callable[[], None] = lambda: None
+    pulses: tuple[Pulse, ...] = ()
 
 
 class Lifeline:
@@ -97,6 +108,7 @@ def _run(role: Role, lifeline: Lifeline) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    faulthandler.register(WHERE)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     lifeline.hold()
     os.nice(role.niceness)

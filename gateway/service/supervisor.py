@@ -2,7 +2,7 @@
 
 The parent imports everything, binds, brings the data directory in order, and forks; the memory of what it has imported
 is shared by all. It then only waits for signals: it has no threads, so that it can fork again, and no connection to the
-index.
+index. SIGHUP has the configuration read again; the address stays open meanwhile, callers wait.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from __future__ import annotations
 import errno
 import functools
 import gc
+import logging
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.archive.files import Files
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER
-from gateway.errors import NetworkError
+from gateway.errors import ConfigError, NetworkError
 from gateway.network.slots import Slots
 from gateway.observe import event, warning
 from gateway.pipeline.convert import ConversionPolicy
@@ -28,10 +30,14 @@ from gateway.service.config import Config
 from gateway.service.intake import intake
 from gateway.service.keeper import Keeper
 from gateway.service.lean import without_decoders
+from gateway.service.liveness import Pulse, Watched
 from gateway.service.lock import locked
-from gateway.service.process import Role
+from gateway.service.process import Role, Stop
 
 BACKLOG = 64
+
+# Keys of [gateway] that a reload cannot change: the address is bound, the data directory is locked.
+FIXED = ("bind", "port", "data_dir")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class Tuning:
         Seconds to wait for address and data directory while a box that was killed goes.
     deliveries, conversions : Backoff
         Delays between attempts.
+    accepting, converting, delivering : float
+        Seconds without a sign of life after which a worker is taken for stuck. A conversion gives one for each study,
+        and one of 10,000 slices takes minutes on a small board.
     """
 
     intake_workers: int = 2
@@ -55,9 +64,12 @@ class Tuning:
     patience: float = 5.0
     deliveries: Backoff = field(default_factory=Backoff)
     conversions: Backoff = field(default_factory=Backoff)
+    accepting: float = 60.0
+    converting: float = 900.0
+    delivering: float = 300.0
 
 
-def run(config: Config, tuning: Tuning | None = None) -> None:
+def run(config: Config, tuning: Tuning | None = None, read: Callable[[], Config] | None = None) -> None:
     """Run the box until SIGTERM or SIGINT.
 
     Parameters
@@ -66,6 +78,8 @@ def run(config: Config, tuning: Tuning | None = None) -> None:
         The configuration.
     tuning : Tuning, optional
         For tests.
+    read : callable, optional
+        Reads the configuration again at SIGHUP.
 
     Raises
     ------
@@ -80,13 +94,50 @@ def run(config: Config, tuning: Tuning | None = None) -> None:
     with locked(data_dir, tuning.patience):
         listener = listen(config.gateway.bind, config.gateway.port, tuning.patience)
         _put_in_order(config, data_dir)
-        slots = Slots(tuning.intake_workers, config.intake.max_associations)
-        keeper = Keeper(_roles(config, tuning, listener, slots), grace=2 * tuning.grace)
+        keeper = Keeper(_roles(config, tuning, listener), grace=2 * tuning.grace)
         # What exists now is never collected: looking at it would only unshare its pages.
         gc.collect()
         gc.freeze()
-        keeper.run(functools.partial(_ready, config, listener), functools.partial(_stopping, listener))
+        reloader = _Reloader(config, tuning, listener, read)
+        keeper.run(reloader.ready, functools.partial(_stopping, listener), reloader.reload)
         event("stopped")
+
+
+class _Reloader:
+    """What the box is run with, and how that changes."""
+
+    def __init__(
+        self, config: Config, tuning: Tuning, listener: socket.socket, read: Callable[[], Config] | None
+    ) -> None:
+        self._config = config
+        self._tuning = tuning
+        self._listener = listener
+        self._read = read
+
+    def ready(self) -> None:
+        _ready(self._config, self._listener)
+
+    def reload(self) -> Callable[[], list[Role]] | None:
+        """Read the configuration; None if it cannot take the place of the present one, which then stays."""
+        if self._read is None:
+            return None
+        try:
+            fresh = self._read()
+        except ConfigError as error:
+            event("reload.refused", logging.ERROR, reason=error)
+            return None
+        fixed = [key for key in FIXED if getattr(fresh.gateway, key) != getattr(self._config.gateway, key)]
+        if fixed:
+            keys = ", ".join(f"gateway.{key}" for key in fixed)
+            event("reload.refused", logging.ERROR, reason=f"{keys} changed; restart the gateway for that")
+            return None
+        event("reloading")
+        self._config = fresh
+        return self._roles
+
+    def _roles(self) -> list[Role]:
+        _put_in_order(self._config, self._config.data_dir)
+        return _roles(self._config, self._tuning, self._listener)
 
 
 def listen(host: str, port: int, patience: float) -> socket.socket:
@@ -125,40 +176,44 @@ def _put_in_order(config: Config, data_dir: Path) -> None:
     archive.close()
 
 
-def _roles(config: Config, tuning: Tuning, listener: socket.socket, slots: Slots) -> list[Role]:
-    data_dir = Path(config.gateway.data_dir)
+def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role]:
+    data_dir = config.data_dir
     targets = rooms.targets(config)
+    slots = Slots(tuning.intake_workers, config.intake.max_associations)
     policy = ConversionPolicy(
         destinations=tuple(target.name for target in targets),
         backoff=tuning.conversions,
         recover=rooms.origins(config),
     )
+    converting = Pulse("convert", tuning.converting)
+    delivering = tuple(Pulse(f"deliver to {target.name}", tuning.delivering) for target in targets)
 
-    def convert(stop: worker.Stop) -> None:
+    def convert(stop: Stop) -> None:
         listener.close()
-        worker.convert(data_dir, config.intake.study_quiet_seconds, policy, stop)
+        worker.convert(data_dir, config.intake.study_quiet_seconds, policy, Watched(stop, converting))
 
-    def deliver(stop: worker.Stop) -> None:
+    def deliver(stop: Stop) -> None:
         listener.close()
-        worker.deliver(data_dir, targets, tuning.deliveries, stop, tuning.grace)
+        worker.deliver(data_dir, targets, delivering, tuning.deliveries, stop, tuning.grace)
 
     def intake_of(number: int) -> Role:
         died = False  # kept by the parent, seen by what it forks afterwards
+        accepting = Pulse(f"intake {number + 1}", tuning.accepting)
 
-        def main(stop: worker.Stop) -> None:
-            intake(config, listener, slots, number, stop, grace=tuning.grace, recover=died)
+        def main(stop: Stop) -> None:
+            intake(config, listener, slots, number, Watched(stop, accepting), grace=tuning.grace, recover=died)
 
         def on_death() -> None:
             nonlocal died
             died = True
             slots.clear(number)
 
-        return Role("intake", main, on_death=on_death)
+        return Role("intake", main, on_death=on_death, pulses=(accepting,))
 
     return [
         *(intake_of(number) for number in range(tuning.intake_workers)),
-        Role("deliver", deliver),
-        Role("convert", convert, niceness=10),
+        Role("deliver", deliver, pulses=delivering),
+        Role("convert", convert, niceness=10, pulses=(converting,)),
     ]
 
 

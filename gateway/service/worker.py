@@ -10,6 +10,7 @@ from gateway.network.sender import Sender
 from gateway.pipeline.convert import ConversionPolicy, Converter
 from gateway.pipeline.deliver import Deliverer, Target
 from gateway.pipeline.retry import Backoff
+from gateway.service.liveness import Pulse, Watched
 from gateway.service.process import Stop
 
 
@@ -21,12 +22,15 @@ def convert(data_dir: Path, quiet: float, policy: ConversionPolicy, stop: Stop) 
     archive.close()
 
 
-def deliver(data_dir: Path, targets: tuple[Target, ...], backoff: Backoff, stop: Stop, grace: float) -> None:
-    """Deliver to every destination until the end."""
+def deliver(
+    data_dir: Path, targets: tuple[Target, ...], pulses: tuple[Pulse, ...], backoff: Backoff, stop: Stop, grace: float
+) -> None:
+    """Deliver to every destination until the end; each of `targets` has its sign of life."""
     archive = Archive(data_dir)
     sender = Sender()
     deliverers = [
-        Deliverer(archive, target, sender, backoff=backoff, stop=stop.is_set, grace=grace) for target in targets
+        Deliverer(archive, target, sender, backoff=backoff, stop=Watched(stop, pulse).is_set, grace=grace)
+        for target, pulse in zip(targets, pulses, strict=True)
     ]
     threads = [threading.Thread(target=one.run, name=f"deliver {one.target.name}") for one in deliverers]
     for thread in threads:
