@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "Show the main job end to end, with nothing to configure.",
     "convert": "Convert files and folders without a running box.",
     "status": "Show what the box is doing, per study and destination.",
+    "doctor": "Look whether everything the gateway needs is as it should be.",
     "queue": "See and hurry the work that waits.",
     "fhir": "Print a study as a FHIR R5 ImagingStudy resource.",
     "config": "Check the configuration, show what is in effect, print an example or the conformance statement.",

@@ -7,6 +7,7 @@ import mmap
 import os
 import struct
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,7 @@ class Slots:
         self.workers = workers
         self.limit = limit
         self._descriptor = os.memfd_create("slots")
+        self._close = weakref.finalize(self, os.close, self._descriptor)
         os.ftruncate(self._descriptor, workers * _COUNT.size)
         self._counts = mmap.mmap(self._descriptor, workers * _COUNT.size)
         # A record lock excludes processes but not threads, and the kernel lets go of it when a process is killed.
@@ -61,7 +63,7 @@ class Slots:
     def close(self) -> None:
         """Give the memory back, in this process."""
         self._counts.close()
-        os.close(self._descriptor)
+        self._close()
 
     def _all(self) -> list[int]:
         return [count for (count,) in _COUNT.iter_unpack(self._counts[:])]
