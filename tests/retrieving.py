@@ -154,7 +154,9 @@ class Box:
 
 
 @contextlib.contextmanager
-def box(folder: Path, destinations: Mapping[str, int], *, timeouts: Timeouts = PATIENT) -> Iterator[Box]:
+def box(
+    folder: Path, destinations: Mapping[str, int], *, timeouts: Timeouts = PATIENT, query_wait: float = 0.2
+) -> Iterator[Box]:
     settings = NetworkSettings(
         "GATEWAY",
         peers=(
@@ -164,6 +166,7 @@ def box(folder: Path, destinations: Mapping[str, int], *, timeouts: Timeouts = P
         ),
         views={"GATEWAY_ENH": View.ENHANCED, "GATEWAY_CLS": View.CLASSIC},
         destinations={ae: Destination(ae, "127.0.0.1", port, "GATEWAY") for ae, port in destinations.items()},
+        query_wait=query_wait,
     )
     archive = Archive(folder / "data")
     stop = threading.Event()

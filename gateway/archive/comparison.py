@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.archive.decoding import same_decoded
+from gateway.archive.decoder import same_decoded
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import UNIT_SIZE, DataSet, Element, Span, same, tag_of

@@ -1,67 +1,46 @@
-"""Whether two objects have equal pixels after decoding, found out by a process of its own.
+"""What the process of `gateway.archive.decoder` does: pixels are decoded, and compared or written.
 
-Decoders are C libraries that meet bytes from strangers: what they do to memory, or to themselves, must not happen in a
-process that serves associations. They also need numpy, which would double what each of those processes takes.
+It ends with the one that has started it, and so does what it is doing.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
+import ctypes
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from gateway.errors import ObjectError
+from gateway.objects.elements import integer
+from gateway.objects.encode import element_head, encode
 from gateway.objects.part10 import Header, read_header
+
+_PIXEL_DATA = 0x7FE00010
+
+# Extended Offset Table, its lengths, and the total length of what was encapsulated: of no native object.
+_OF_FRAGMENTS = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 
 # pydicom inflates a deflated object in memory.
 _MOST_INFLATED = 256 << 20
 
-# Seconds; decoding 2 GiB of JPEG 2000 on a small box takes minutes.
-_LONGEST = 900
+# Of `prctl`: the signal this process gets when the thread that started it has ended.
+_PARENT_DEATH_SIGNAL = 1
 
-# Exit status; others are those of an exception or a crash.
-_EQUAL, _DIFFERENT = 10, 11
-
-
-def same_decoded(one: Path, other: Path) -> bool:
-    """Tell whether the decoded frames of two files are equal.
-
-    Raises
-    ------
-    ObjectError
-        If that cannot be found out: there is no decoder, or pixel data are broken.
-    """
-    # Open files instead of names: a checkpoint may move them meanwhile.
-    with open(one, "rb") as first, open(other, "rb") as second:
-        descriptors = first.fileno(), second.fileno()
-        names = [f"/dev/fd/{number}" for number in descriptors]
-        try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", __name__, *names],
-                pass_fds=descriptors,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=_LONGEST,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise ObjectError(other.name, "takes too long to decode") from None
-    if done.returncode not in (_EQUAL, _DIFFERENT):
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ObjectError(other.name, "cannot be decoded", found=lines[-1] if lines else f"status {done.returncode}")
-    return done.returncode == _EQUAL
+_LONGEST_REQUEST = 64
+_LONGEST_REASON = 1000
 
 
-def _same(one: Path, other: Path) -> bool:
+def same(one: Path, other: Path) -> str:
     """Compare decoded frames, one at a time."""
     import numpy
 
     pairs = zip_longest(_frames(read_header(one)), _frames(read_header(other)))
-    return all(a is not None and b is not None and numpy.array_equal(a, b) for a, b in pairs)
+    equal = all(a is not None and b is not None and numpy.array_equal(a, b) for a, b in pairs)
+    return "equal" if equal else "different"
 
 
 def _frames(header: Header) -> Iterator[Any]:
@@ -77,5 +56,73 @@ def _frames(header: Header) -> Iterator[Any]:
         raise ObjectError(header.path.name, "is too long to be inflated")
 
 
+def native(stored: Path, decoded: Path) -> str:
+    """Write the data set of a compressed file in Explicit VR Little Endian, one frame after the other.
+
+    Raises
+    ------
+    ObjectError
+        If the frames are not what the header says, or could change by being decoded.
+    """
+    header = read_header(stored)
+    ds, size = header.dataset, _frame_size(header)
+    count = integer(ds, "NumberOfFrames", 1) or 1
+    length = count * size
+    with open(decoded, "wb") as out:
+        out.write(encode({tag: ds[tag] for tag in sorted(ds) if tag < _PIXEL_DATA and tag not in _OF_FRAGMENTS}))
+        out.write(element_head(_PIXEL_DATA, "OB" if integer(ds, "BitsAllocated") == 8 else "OW", length + length % 2))
+        for frame in _samples(stored):
+            if len(frame) != size or not count:
+                raise ObjectError(header.sop_instance, "has other frames than its header says")
+            out.write(frame)
+            count -= 1
+        if count:
+            raise ObjectError(header.sop_instance, "has fewer frames than its header says")
+        out.write(bytes(length % 2))
+        out.write(encode({tag: ds[tag] for tag in sorted(ds) if tag > _PIXEL_DATA}))
+    return ""
+
+
+def _frame_size(header: Header) -> int:
+    ds = header.dataset
+    if integer(ds, "SamplesPerPixel") != 1:
+        raise ObjectError(header.sop_instance, "has colours, which decoders may change")
+    bits = integer(ds, "BitsAllocated", 0) or 0
+    size = (integer(ds, "Rows", 0) or 0) * (integer(ds, "Columns", 0) or 0) * bits // 8
+    if bits not in (8, 16, 32) or not size:
+        raise ObjectError(header.sop_instance, "has no pixels that can be decoded", found=f"{bits} bits")
+    return size
+
+
+def _samples(stored: Path) -> Iterator[bytes]:
+    from pydicom.pixels import iter_pixels
+
+    # A file without a name is known by its descriptor only.
+    with open(stored, "rb") as file:
+        for array in iter_pixels(file, raw=True):
+            yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+JOBS: dict[str, Callable[[Path, Path], str]] = {"same": same, "native": native}
+
+
+def serve(channel: socket.socket) -> None:
+    """Do one job after the other until nobody is left to ask for one."""
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(channel, _LONGEST_REQUEST, 2)
+        if not request:
+            return
+        try:
+            one, other = (Path(f"/dev/fd/{number}") for number in descriptors)
+            answer = f"+{JOBS[request.decode()](one, other)}"
+        except Exception as error:  # whatever decoders raise, the next instance is another one
+            answer = f"-{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        finally:
+            for number in descriptors:
+                os.close(number)
+        channel.send(answer.encode())
+
+
 if __name__ == "__main__":
-    sys.exit(_EQUAL if _same(Path(sys.argv[1]), Path(sys.argv[2])) else _DIFFERENT)
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    serve(socket.socket(fileno=os.dup(0)))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Values of attributes by tag: text, numbers, or items that are such values again.
 Values = Mapping[int, Sequence[Any]]
 
+Syntaxes = Callable[[str, str], Sequence[str]]
+
 # Headers read for one request; keys that only they have are left out of what comes after.
 MOST_HEADERS = 2000
 
@@ -56,7 +58,7 @@ def matches(
     archive: Archive,
     query: Query,
     *,
-    syntaxes: Callable[[str], Sequence[str]] = lambda stored: (stored,),
+    syntaxes: Syntaxes = lambda stored, sop_class: (stored,),
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Generator[Match, None, None]:
     """Yield what matches a query.
@@ -68,7 +70,7 @@ def matches(
     query : Query
         What.
     syntaxes : callable
-        Returns the transfer syntaxes in which an instance stored in one can be retrieved.
+        Returns the transfer syntaxes in which an instance can be retrieved: of the one it is stored in and its class.
     interrupted : callable
         Whether nobody waits for the answer any more; then it just ends.
 
@@ -95,7 +97,7 @@ def matches(
         return
 
 
-def _values(statement: Statement, row: tuple, syntaxes: Callable[[str], Sequence[str]]) -> dict[int, Sequence[Any]]:
+def _values(statement: Statement, row: tuple, syntaxes: Syntaxes) -> dict[int, Sequence[Any]]:
     documents: dict[int, Document] = {}
     values: dict[int, Sequence[Any]] = {}
     for output in statement.outputs:
@@ -133,7 +135,7 @@ def _whole(item: Document) -> Values:
     }
 
 
-def _computed(output: Output, held: Any, syntaxes: Callable[[str], Sequence[str]]) -> Sequence[Any]:
+def _computed(output: Output, held: Any, syntaxes: Syntaxes) -> Sequence[Any]:
     keyword = keyword_of(output.asked.tag)
     if keyword in ("ModalitiesInStudy", "SOPClassesInStudy"):
         return sorted(json.loads(held))
@@ -144,7 +146,7 @@ def _computed(output: Output, held: Any, syntaxes: Callable[[str], Sequence[str]
     if keyword == "TimezoneOffsetFromUTC":
         return () if held is None else (forms.zone_text(held),)
     if keyword == "AvailableTransferSyntaxUID":
-        return syntaxes(held)
+        return syntaxes(*json.loads(held))
     if keyword == "AlternateRepresentationSequence":
         return [_alternate(*one) for one in json.loads(held)]
     return (held,)

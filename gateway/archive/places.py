@@ -199,5 +199,7 @@ COMPUTED_KEYS: dict[str, Computed] = {
     "StudyUpdateDateTime": Computed(lambda view: Sql("t.updated_at"), settled=False),
     "AlternateRepresentationSequence": Computed(lambda view: Sql(_ALTERNATES), settled=False),
     "TimezoneOffsetFromUTC": Computed(lambda view: Sql("t.zone"), settled=False),
-    "AvailableTransferSyntaxUID": Computed(lambda view: Sql("i.transfer_syntax"), settled=False),
+    "AvailableTransferSyntaxUID": Computed(
+        lambda view: Sql("json_array(i.transfer_syntax, i.sop_class)"), settled=False
+    ),
 }

@@ -5,6 +5,7 @@ Reads the index only, so that another process can ask while the gateway runs.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gateway.archive.custody import DELIVERED, FAILED, PENDING, REFUSED
@@ -34,7 +35,11 @@ _UNCHANGED = f"""SELECT s.id, i.reason, count(*)
     FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0 AND i.settled
     WHERE s.study = ? AND i.views & {int(View.ENHANCED)} GROUP BY s.id, i.reason ORDER BY s.id, i.reason"""
 
-_DELIVERIES = """SELECT destination, state, count(*), max(CASE WHEN state <> 'delivered' THEN reason END)
+# How the record of a delivery begins that went out decoded; what it was stored in follows.
+DECODED = "decoded from "
+
+_DELIVERIES = f"""SELECT destination, state, count(*), max(CASE WHEN state <> 'delivered' THEN reason END),
+    sum(state = 'delivered' AND reason LIKE '{DECODED}%')
     FROM delivery WHERE study = ? GROUP BY destination, state"""
 
 
@@ -140,12 +145,15 @@ def _series(archive: Archive, study: int) -> list[dict[str, Any]]:
 def _destinations(archive: Archive, study: str, jobs: list[Job]) -> list[dict[str, Any]]:
     """Return how it stands at each destination that the study goes to."""
     counts: dict[str, dict[str, tuple[int, str | None]]] = {}
-    for destination, state, count, reason in archive.database.rows(_DELIVERIES, (study,)):
+    decoded: Counter[str] = Counter()
+    for destination, state, count, reason, native in archive.database.rows(_DELIVERIES, (study,)):
         counts.setdefault(destination, {})[state] = (count, reason)
+        decoded[destination] += native
     decisions = {one.destination: one for one in archive.custody.decisions(study)}
     waiting = {job.destination: job for job in jobs if job.kind == DELIVER}
     return [
         _destination(archive, study, name, counts.get(name, {}), decisions.get(name), waiting.get(name))
+        | {"decoded": decoded[name]}
         for name in sorted(counts.keys() | decisions.keys() | waiting.keys())
     ]
 

@@ -144,4 +144,5 @@ def delivery(destination: dict[str, Any], now: float) -> str:
     if state == "incomplete":
         return f"incomplete: {progress} delivered: {destination['reason']}"
     why = f": {destination['form_reason']}" if form == "classic" and destination["form_reason"] else ""
-    return f"delivered {count(destination['delivered'], 'object')}" + (f" as {form}{why}" if form else "")
+    native = f", {destination['decoded']} of them decoded without loss" if destination["decoded"] else ""
+    return f"delivered {count(destination['delivered'], 'object')}" + (f" as {form}{why}" if form else "") + native

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.conversion.classic_names import decimal, seconds
@@ -93,7 +93,15 @@ def frame_times(source: FrameSource) -> list[float]:
     )
 
 
-def extract(source: FrameSource, request: FrameRequest, path: Path, identity: Identity, *, locate: Locate) -> Recipe:
+def extract(
+    source: FrameSource,
+    request: FrameRequest,
+    path: Path,
+    identity: Identity,
+    *,
+    locate: Locate,
+    watch: Callable[[], None] = lambda: None,
+) -> Recipe:
     """Make a new object of some frames of another one.
 
     Parameters
@@ -108,6 +116,8 @@ def extract(source: FrameSource, request: FrameRequest, path: Path, identity: Id
         Settings for Contributing Equipment and the new UID.
     locate : callable
         Where the files are that the pixels are in.
+    watch : callable
+        Called again and again; what it raises ends the extraction, and nothing is left of it.
 
     Returns
     -------
@@ -124,7 +134,7 @@ def extract(source: FrameSource, request: FrameRequest, path: Path, identity: Id
     extracted = _Extraction(source, request, numbers_, identity)
     with RecipeWriter(path) as writer:
         try:
-            extracted.write_header(writer)
+            extracted.write_header(writer, watch)
             names, segments = rearranged(source, numbers_)
             tail = _pixel_head(source, segments, writer, extracted.top)
             recipe = writer.finish(
@@ -134,7 +144,7 @@ def extract(source: FrameSource, request: FrameRequest, path: Path, identity: Id
                 sources=names,
                 segments=[*segments, *([("b", tail.hex())] if tail else [])],
             )
-            seal(recipe, _proved(recipe, extracted, locate))
+            seal(recipe, _proved(recipe, extracted, locate, watch))
         except (ObjectError, OSError, struct.error) as error:
             raise ExtractionError(CANNOT_EXTRACT, source.frames.header.sop_instance, str(error)) from error
     return recipe
@@ -179,7 +189,7 @@ class _Extraction:
         if not source.frames.has_groups:
             self.top |= self._timing()
 
-    def write_header(self, writer: RecipeWriter) -> None:
+    def write_header(self, writer: RecipeWriter, watch: Callable[[], None]) -> None:
         """Write everything up to the pixel data."""
         frames, top = self.source.frames, self.top
         writer.write(encode({tag: element for tag, element in top.items() if tag < SHARED}))
@@ -187,6 +197,7 @@ class _Extraction:
             writer.write(encode(dataset(sequence("SharedFunctionalGroupsSequence", self._rewritten(frames.shared)))))
             writer.write(sequence_start(PER_FRAME))
             for number in self.numbers:
+                watch()
                 writer.write(encode_item(self._rewritten(frames.frame(number))))
             writer.write(SEQUENCE_STOP)
         writer.write(encode({tag: element for tag, element in top.items() if SHARED < tag < PIXEL_DATA}))
@@ -270,12 +281,13 @@ def _pixel_head(source: FrameSource, segments: list[Segment], writer: RecipeWrit
     return SEQUENCE_STOP + after
 
 
-def _proved(recipe: Recipe, extracted: _Extraction, locate: Locate) -> str:
+def _proved(recipe: Recipe, extracted: _Extraction, locate: Locate, watch: Callable[[], None]) -> str:
     """Read the new object back: its frames' groups are the old ones, its stream is as long as it says; the digest."""
     made, source = DerivedFrames(recipe), extracted.source
     if made.frames.count != len(extracted.numbers):
         raise ExtractionError(CANNOT_EXTRACT, recipe.sop_instance, "has another number of frames than asked for")
     for place, number in enumerate(extracted.numbers, 1) if made.frames.has_groups else ():
+        watch()
         found, wanted = made.frames.frame(place), source.frames.frame(number)
         if found.keys() != wanted.keys() or not all(
             same(wanted[tag], element) for tag, element in found.items() if not isinstance(element.value, tuple)
@@ -284,6 +296,7 @@ def _proved(recipe: Recipe, extracted: _Extraction, locate: Locate) -> str:
     digest = hashlib.blake2b(digest_size=16)
     length = 0
     for chunk in recipe.source(locate).chunks():
+        watch()
         digest.update(chunk)
         length += len(chunk)
     if length != recipe.length:

@@ -23,9 +23,10 @@ from gateway.archive.views import View, name_of, view_named
 from gateway.errors import GatewayError, ObjectError, ResourceError
 from gateway.network import identifier
 from gateway.network.identifier import TIMEZONE, Request
+from gateway.network.policy import LOOK
 from gateway.network.storage import comment, plain
 from gateway.observe import LOGGER, event, warning
-from gateway.retrieval.rendition import ALTERNATIVES
+from gateway.retrieval.decompress import available
 from gateway.standard.query_keys import IMAGE, PATIENT, RECORD_KEY, SERIES, STUDY
 
 if TYPE_CHECKING:
@@ -51,9 +52,6 @@ PENDING_UNSUPPORTED = 0xFF01
 # Fragments that a peer has not taken yet; then matching waits for it.
 MOST_QUEUED = 64
 NAP = 0.001
-
-# How often a query that waits for a conversion looks at it.
-LOOK = 0.1
 
 # Keys by which a query is about certain patients or studies; only then it waits.
 _NAMING = ("PatientID", "StudyInstanceUID", "AccessionNumber")
@@ -149,7 +147,7 @@ def _answer(find: _Find, archive: Archive, settings: NetworkSettings, options: f
         said["QueryRetrieveView"] = asked.view
     find.say(asked, said, _index_identity(archive))
     query = _query(archive, asked, view)
-    found = matches(archive, query, syntaxes=_syntaxes, interrupted=find.cancelled)
+    found = matches(archive, query, syntaxes=available, interrupted=find.cancelled)
     with contextlib.closing(found):
         for match in found:
             if asked.most is not None and find.count >= asked.most:
@@ -163,11 +161,6 @@ def _answer(find: _Find, archive: Archive, settings: NetworkSettings, options: f
         # What it will have is not known; that it has nothing would be a lie.
         raise _Refused(CONVERSION_PENDING, "conversion pending")
     return SUCCESS
-
-
-def _syntaxes(stored: str) -> tuple[str, ...]:
-    """Return the transfer syntaxes an instance stored in one can be retrieved in (C.6.1.1.5.2)."""
-    return (stored, *ALTERNATIVES.get(stored, ()))
 
 
 def _query(archive: Archive, asked: Request, view: View) -> Query:

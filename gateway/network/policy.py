@@ -14,6 +14,9 @@ from typing import NamedTuple
 from gateway.archive.views import View
 from gateway.retrieval.engine import Destination
 
+# Seconds between two looks at a conversion that a request waits for.
+LOOK = 0.1
+
 RIGHTS = frozenset(("store", "query", "retrieve", "commit"))
 
 
@@ -76,7 +79,7 @@ class NetworkSettings:
     priors_from : frozenset of str
         AE titles the box delivers to: what comes from them are priors, neither converted nor delivered again.
     query_wait : float
-        Seconds that a query for a patient or study waits for a conversion before it is answered with what there is.
+        Seconds that a query for a patient or study, or a retrieval, waits for a conversion before it is answered.
     """
 
     ae_title: str

@@ -14,6 +14,7 @@ from pynetdicom.dsutils import decode, encode
 from gateway.archive.views import View, name_of
 from gateway.conversion.frame_lists import INVALID_REQUEST, KEYS, NONE_FOUND, ExtractionError, FrameRequest
 from gateway.conversion.identity import Identity
+from gateway.network.policy import LOOK
 from gateway.network.storage import plain
 from gateway.objects.elements import tag_of
 from gateway.observe import LOGGER, event, warning
@@ -59,6 +60,10 @@ class Refused(Exception):
 
 class RequestorGone(Exception):
     """The association that the request came on has ended."""
+
+
+class _Cancelled(Exception):
+    """The requestor wants no more of an instance that is being made."""
 
 
 class Retrieval:
@@ -127,9 +132,8 @@ class Retrieval:
         wanted = self._selection()
         self._frames = wanted.frames
         self.view = wanted.named or settings.view_of(self.called)
-        if self.view != View.RECEIVED and wanted.pending(archive, self.view):
-            # Half of a study in one guise and half in the other would be worse than to ask again later.
-            raise Refused(CONVERSION_PENDING, "conversion pending")
+        if self.view != View.RECEIVED:
+            self._wait(archive, wanted, settings.query_wait)
         try:
             rows = wanted.rows(archive, self.view)
         except IdentifierError as error:
@@ -137,6 +141,19 @@ class Retrieval:
         if len(rows) > MOST_INSTANCES:
             raise Refused(TOO_MANY_MATCHES, f"{len(rows)} instances, a {self.operation} can count {MOST_INSTANCES}")
         return rows
+
+    def _wait(self, archive: Archive, wanted: Selection, seconds: float) -> None:
+        """Wait until no conversion concerns the studies asked for, at most `seconds`, as a query does."""
+        deadline = time.monotonic() + seconds
+        while wanted.pending(archive, self.view):
+            if self.gone():
+                raise RequestorGone
+            if self.cancelled():
+                raise Refused(statuses.CANCELLED, "")
+            if time.monotonic() >= deadline:
+                # Half of a study in one guise and half in the other would be worse than to ask again later.
+                raise Refused(CONVERSION_PENDING, "conversion pending")
+            time.sleep(LOOK)
 
     def _selection(self) -> Selection:
         """Decode the Identifier."""
@@ -164,29 +181,41 @@ class Retrieval:
         if not rows and self._frames is None:
             return Transcript(rows)
         self.pending(Transcript(rows))
-        with self._made(archive, rows) as (sources, made):
-            progress = Transcript(made)
-            run(
-                sources,
-                made,
-                destination,
-                outbound,
-                transcript=progress,
-                on_result=lambda row, outcome: self.pending(progress),
-                priority=self.priority,
-                cancelled=self.cancelled,
-                watch=lambda: self.watch(progress),
-                rendition=self._rendition(archive),
-                **more,
-            )
+        try:
+            progress = self._send(rows, destination, archive, outbound, **more)
+        except _Cancelled:
+            progress = Transcript(rows)
+            progress.cancelled = True
         if self.gone():
             raise RequestorGone
         return progress
 
-    def _rendition(self, archive: Archive) -> Rendition:
+    def _send(
+        self, rows: list[InstanceRow], destination: Destination, archive: Archive, outbound: Outbound, **more: Any
+    ) -> Transcript:
+        with self._made(archive, rows) as (sources, made):
+            progress = Transcript(made)
+            rendition = self._rendition(archive, progress)
+            with contextlib.closing(rendition):
+                run(
+                    sources,
+                    made,
+                    destination,
+                    outbound,
+                    transcript=progress,
+                    on_result=lambda row, outcome: self.pending(progress),
+                    priority=self.priority,
+                    cancelled=self.cancelled,
+                    watch=lambda: self.watch(progress),
+                    rendition=rendition,
+                    **more,
+                )
+        return progress
+
+    def _rendition(self, archive: Archive, progress: Transcript) -> Rendition:
         if not RETRIEVE_MODELS[self.model].bulk_data:
             return WithoutBulkData()
-        return Decompressing(archive.files.intake)
+        return Decompressing(archive.files.intake, lambda: self.watch(progress))
 
     @contextlib.contextmanager
     def _made(self, archive: Archive, rows: list[InstanceRow]) -> Iterator[tuple[Sources, list[InstanceRow]]]:
@@ -196,7 +225,14 @@ class Retrieval:
             return
         if not rows:
             raise Refused(NONE_FOUND, f"the view {name_of(self.view)} has no such instance")
-        with extracted(archive, rows[0], self._frames, self.identity) as (row, source):
+        nothing_yet = Transcript(rows)
+
+        def watch() -> None:
+            self.watch(nothing_yet)
+            if self.cancelled():
+                raise _Cancelled
+
+        with extracted(archive, rows[0], self._frames, self.identity, watch) as (row, source):
             yield source, [row]
 
     def watch(self, progress: Transcript) -> None:
@@ -230,7 +266,8 @@ class Retrieval:
             done = self._refusing(work)
         except Refused as refused:
             warning(f"{name}.refused", peer=self.calling, status=f"{refused.status:04X}", reason=refused.comment)
-            self.respond(refused.status, comment=refused.comment, offending=refused.offending)
+            counts = Transcript(()) if refused.status == statuses.CANCELLED else None
+            self.respond(refused.status, counts, comment=refused.comment, offending=refused.offending)
         except RequestorGone:
             warning(f"{name}.abandoned", peer=self.calling, reason="the association of the request has ended")
         except Exception as error:  # the requestor waits for an answer, whatever went wrong

@@ -1,24 +1,30 @@
 """Brings studies to their destinations: one thread each, none waits for another, and none ever gives up.
 
 Whether a study goes to a destination as enhanced or as classic objects is asked of the destination once, by an
-association that proposes the enhanced classes, and decided durably before the first byte leaves. What was acknowledged
+association that proposes the enhanced classes, and decided durably before the first byte leaves. Objects that are
+compressed without loss are decoded for a destination that takes only native ones. What was acknowledged
 is recorded one by one, so that an attempt that breaks off only leaves what it had not brought there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pydicom.uid import UID
+
 from gateway.archive.index import Archive
 from gateway.archive.jobs import DELIVER, Job
 from gateway.archive.rows import InstanceRow
+from gateway.archive.status import DECODED
 from gateway.archive.views import View, name_of
 from gateway.errors import NetworkError
 from gateway.observe import LOGGER, event, fault, warning
 from gateway.pipeline.retry import Backoff
+from gateway.retrieval.decompress import Decompressing, was_decoded
 from gateway.retrieval.engine import Destination, Outbound, associations, run
 from gateway.retrieval.rendition import choose, refusal
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
@@ -102,6 +108,7 @@ class Deliverer:
         self.backoff = backoff
         self.stop = stop
         self.grace = grace
+        self.rendition = Decompressing(archive.files.intake, self._watch)
         self._stopping_since: float | None = None
         self._absences = 0  # attempts in a row at which the destination was not there
 
@@ -149,15 +156,17 @@ class Deliverer:
             return
         self.custody.expect(job.study, self.target.name, rows)
         started = self.clock.monotonic()
-        done = run(
-            self.archive,
-            rows,
-            self.target.destination,
-            self.outbound,
-            on_result=lambda row, outcome: self._record(job.study, row, outcome),
-            cancelled=self.stop,
-            watch=self._watch,
-        )
+        with contextlib.closing(self.rendition):
+            done = run(
+                self.archive,
+                rows,
+                self.target.destination,
+                self.outbound,
+                on_result=lambda row, outcome: self._record(job.study, row, outcome),
+                cancelled=self.stop,
+                watch=self._watch,
+                rendition=self.rendition,
+            )
         self._conclude(job, done, view, self.clock.monotonic() - started)
 
     def _rows(self, study: str, view: View) -> list[InstanceRow]:
@@ -179,7 +188,8 @@ class Deliverer:
         fault("deliver.after_store")
         name = self.target.name
         if outcome.delivered:
-            self.custody.delivered(study, name, row, outcome.status, outcome.comment)
+            how = f"{DECODED}{UID(row.transfer_syntax).name}" if was_decoded(row, outcome) else ""
+            self.custody.delivered(study, name, row, outcome.status, "; ".join(filter(None, (how, outcome.comment))))
             return
         status = f"{outcome.status:04X}"
         reason = outcome.comment or f"status {status}"
@@ -214,6 +224,7 @@ class Deliverer:
                 destination=self.target.name,
                 view=name_of(view),
                 instances=delivered,
+                decoded=sum(map(was_decoded, done.rows, filter(None, done.outcomes))) or None,
                 warnings=done.warning or None,
                 seconds=round(seconds, 2),
             )
@@ -255,13 +266,13 @@ class Deliverer:
 
     def _refused(self, rows: list[InstanceRow]) -> Iterator[str]:
         """Propose what `rows` need and yield in plain words what the destination does not take."""
-        for proposal, indexes in associations(rows):
+        for proposal, indexes in associations(rows, self.rendition):
             association = self.outbound.connect(self.target.destination, proposal, watch=self._watch)
             association.release()
             self._present()
             for row in (rows[index] for index in indexes):
                 accepted = association.accepted(row.sop_class)
-                if choose(row, accepted) is None:
+                if choose(row, accepted, self.rendition) is None:
                     yield refusal(row, accepted)
 
     # Another time

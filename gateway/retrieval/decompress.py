@@ -1,54 +1,48 @@
 """Compressed instances for peers that take only native ones (PS3.4 C.4.2.3.1): decoded where nothing can be lost by it.
 
-Of one sample per pixel only, since decoders convert colours. Decoding is done in a process of its own, as in
-`gateway.archive.decoding`, into a file without a name: whatever happens, nothing is left of it.
+Of one sample per pixel only, since decoders convert colours. Decoded is by `gateway.archive.decoder`, into a file
+without a name: whatever happens, nothing is left of it.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from gateway.archive.decoder import LONGEST, Decoder, decodable
 from gateway.archive.rows import InstanceRow
-from gateway.errors import ObjectError
-from gateway.objects.elements import integer
-from gateway.objects.encode import element_head, encode
-from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header, file_meta, read_header
+from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, file_meta
 from gateway.objects.reencode import reencode
 from gateway.objects.stream import CHUNK, ByteSource
-from gateway.retrieval.rendition import Rendition, Sources
+from gateway.retrieval.rendition import ALTERNATIVES, WHOLE, Rendition, Sources
+from gateway.retrieval.transcript import Outcome
 from gateway.standard.compression import LOSSLESS
-
-_PIXEL_DATA = 0x7FE00010
-
-# Extended Offset Table, its lengths, and the total length of what was encapsulated: of no native object.
-_OF_FRAGMENTS = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
-
-# Seconds; decoding 2 GiB of JPEG 2000 on a small box takes minutes.
-_LONGEST = 900
+from gateway.standard.sop_classes import ONE_SAMPLE
 
 
 class Decompressing(Rendition):
-    """Instances as they are stored, or decoded where only that is taken.
+    """Instances as they are stored, or decoded where only that is taken and decoders are installed.
 
     Parameters
     ----------
     folder : Path
         Where decoded instances may be while they are sent.
+    watch : callable
+        Called about once a second while an instance is decoded; what it raises comes through.
+    longest : float
+        Seconds that decoding an instance may take.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, watch: Callable[[], None] = lambda: None, longest: float = LONGEST) -> None:
         self._folder = folder
+        self._decoder = Decoder(watch, longest)
 
     def syntaxes(self, row: InstanceRow) -> tuple[str, ...]:
         """Return the transfer syntaxes `row` can be sent in, the stored one first."""
-        decoded = (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if row.transfer_syntax in LOSSLESS else ()
-        return (*super().syntaxes(row), *decoded)
+        return (*super().syntaxes(row), *_decoded(row.transfer_syntax))
 
     def source(self, archive: Sources, row: InstanceRow, wanted: str) -> ByteSource:
         """Return the bytes of `row` in the transfer syntax that was chosen.
@@ -60,10 +54,10 @@ class Decompressing(Rendition):
         """
         if wanted in super().syntaxes(row):
             return super().source(archive, row, wanted)
-        source = self._decoded(archive.source_of(row), row)
+        source = self._native(archive.source_of(row), row)
         return source if wanted == EXPLICIT_LITTLE else reencode(source, EXPLICIT_LITTLE, wanted)
 
-    def _decoded(self, source: ByteSource, row: InstanceRow) -> ByteSource:
+    def _native(self, source: ByteSource, row: InstanceRow) -> ByteSource:
         decoded = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the source that has it
         try:
             with tempfile.TemporaryFile(dir=self._folder) as stored:
@@ -71,25 +65,33 @@ class Decompressing(Rendition):
                 for chunk in source.chunks():
                     stored.write(chunk)
                 stored.flush()
-                _run(row.sop_instance, stored.fileno(), decoded.fileno())
+                self._decoder.ask("native", row.sop_instance, stored.fileno(), decoded.fileno())
         except BaseException:
             decoded.close()
             raise
         return _Unnamed(decoded)
 
+    def close(self) -> None:
+        """End the process that decodes."""
+        self._decoder.close()
 
-def _run(subject: str, *descriptors: int) -> None:
-    """Decode in a process of its own."""
-    command = [sys.executable, "-P", "-m", __name__, *(f"/dev/fd/{number}" for number in descriptors)]
-    try:
-        done = subprocess.run(
-            command, pass_fds=descriptors, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LONGEST, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ObjectError(subject, "takes too long to decode") from None
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ObjectError(subject, "cannot be decoded", found=lines[-1] if lines else f"status {done.returncode}")
+
+def available(stored: str, sop_class: str) -> tuple[str, ...]:
+    """Return the transfer syntaxes in which an instance can be retrieved, the stored one first (PS3.4 C.6.1.1.5.2).
+
+    Decoded ones are named for classes of which every image has one sample per pixel; what those of others have, only
+    their headers know.
+    """
+    return (stored, *ALTERNATIVES.get(stored, ()), *(_decoded(stored) if sop_class in ONE_SAMPLE else ()))
+
+
+def _decoded(stored: str) -> tuple[str, ...]:
+    return (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if stored in LOSSLESS and decodable(stored) else ()
+
+
+def was_decoded(row: InstanceRow, outcome: Outcome) -> bool:
+    """Tell whether an instance was sent with other pixel bytes than the stored ones."""
+    return bool(outcome.transfer_syntax) and outcome.transfer_syntax not in WHOLE.syntaxes(row)
 
 
 class _Unnamed:
@@ -103,53 +105,3 @@ class _Unnamed:
         """Yield the bytes in pieces of at most `size`."""
         for start in range(0, self.length, size):
             yield os.pread(self._file.fileno(), size, start)
-
-
-def decode(stored: Path, decoded: Path) -> None:
-    """Write the data set of a compressed file in Explicit VR Little Endian, one frame after the other.
-
-    Raises
-    ------
-    ObjectError
-        If the frames are not what the header says, or could change by being decoded.
-    """
-    header = read_header(stored)
-    ds, size = header.dataset, _frame_size(header)
-    count = integer(ds, "NumberOfFrames", 1) or 1
-    length = count * size
-    with open(decoded, "wb") as out:
-        out.write(encode({tag: ds[tag] for tag in sorted(ds) if tag < _PIXEL_DATA and tag not in _OF_FRAGMENTS}))
-        out.write(element_head(_PIXEL_DATA, "OB" if integer(ds, "BitsAllocated") == 8 else "OW", length + length % 2))
-        for frame in _frames(stored):
-            if len(frame) != size or not count:
-                raise ObjectError(header.sop_instance, "has other frames than its header says")
-            out.write(frame)
-            count -= 1
-        if count:
-            raise ObjectError(header.sop_instance, "has fewer frames than its header says")
-        out.write(bytes(length % 2))
-        out.write(encode({tag: ds[tag] for tag in sorted(ds) if tag > _PIXEL_DATA}))
-
-
-def _frame_size(header: Header) -> int:
-    ds = header.dataset
-    if integer(ds, "SamplesPerPixel") != 1:
-        raise ObjectError(header.sop_instance, "has colours, which decoders may change")
-    bits = integer(ds, "BitsAllocated", 0) or 0
-    size = (integer(ds, "Rows", 0) or 0) * (integer(ds, "Columns", 0) or 0) * bits // 8
-    if bits not in (8, 16, 32) or not size:
-        raise ObjectError(header.sop_instance, "has no pixels that can be decoded", found=f"{bits} bits")
-    return size
-
-
-def _frames(stored: Path) -> Iterator[bytes]:
-    from pydicom.pixels import iter_pixels
-
-    # A file without a name is known by its descriptor only.
-    with open(stored, "rb") as file:
-        for array in iter_pixels(file, raw=True):
-            yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-if __name__ == "__main__":
-    decode(Path(sys.argv[1]), Path(sys.argv[2]))

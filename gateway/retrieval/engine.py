@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gateway.archive.rows import InstanceRow
@@ -217,11 +217,16 @@ class _Sending:
             self._record(index, Outcome(SOP_CLASS_NOT_SUPPORTED, refusal(row, accepted), Fate.REFUSED))
             return True
         try:
+            source = self.rendition.source(self.archive, row, syntax)
+        except (OSError, GatewayError) as error:
+            self._unreadable(index, error)
+            return True
+        try:
             outcome = association.store(
                 sop_class=row.sop_class,
                 sop_instance=row.sop_instance,
                 transfer_syntax=syntax,
-                source=self.rendition.source(self.archive, row, syntax),
+                source=source,
                 originator=self.originator,
                 priority=self.priority,
             )
@@ -230,16 +235,21 @@ class _Sending:
             return False
         except (OSError, GatewayError) as error:
             association.abort()
-            if isinstance(error, FileNotFoundError) and index not in self._moved:
-                # Files leave the intake folder while they are looked for; the second look finds them.
-                self._moved.add(index)
-                self._waiting.appendleft(index)
-                return False
-            warning("retrieval.unreadable", instance=row.sop_instance, reason=error)
-            self._record(index, Outcome(PROCESSING_FAILURE, f"cannot be read: {error}", Fate.UNREADABLE))
+            self._unreadable(index, error)
             return False
-        self._record(index, outcome)
+        self._record(index, replace(outcome, transfer_syntax=syntax))
         return True
+
+    def _unreadable(self, index: int, error: Exception) -> None:
+        """Record a row of which nothing was sent to its end, unless it is worth another look."""
+        row = self.transcript.rows[index]
+        if isinstance(error, FileNotFoundError) and index not in self._moved:
+            # Files leave the intake folder while they are looked for; the second look finds them.
+            self._moved.add(index)
+            self._waiting.appendleft(index)
+            return
+        warning("retrieval.unreadable", instance=row.sop_instance, reason=error)
+        self._record(index, Outcome(PROCESSING_FAILURE, f"cannot be read: {error}", Fate.UNREADABLE))
 
     def _record(self, index: int, outcome: Outcome) -> None:
         self.transcript.record(index, outcome)

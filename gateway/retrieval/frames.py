@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gateway.archive.rows import DERIVED, InstanceRow
@@ -40,7 +40,11 @@ class Extracted:
 
 @contextlib.contextmanager
 def extracted(
-    archive: Archive, row: InstanceRow, request: FrameRequest, identity: Identity
+    archive: Archive,
+    row: InstanceRow,
+    request: FrameRequest,
+    identity: Identity,
+    watch: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[InstanceRow, Extracted]]:
     """Make the instance that a request at the FRAME level stands for; it is gone at the end.
 
@@ -56,6 +60,8 @@ def extracted(
         Which frames.
     identity : Identity
         Settings for Contributing Equipment and the new UID.
+    watch : callable
+        Called again and again while the instance is made; what it raises comes through.
 
     Yields
     ------
@@ -68,7 +74,7 @@ def extracted(
         With the failure status of table Y.4-1.
     """
     with archive.files.scratch() as path:
-        recipe = extract(_frames(archive, row), request, path, identity, locate=archive.files.locate)
+        recipe = extract(_frames(archive, row), request, path, identity, locate=archive.files.locate, watch=watch)
         made = row._replace(
             sop_instance=recipe.sop_instance, transfer_syntax=recipe.transfer_syntax, length=recipe.length
         )

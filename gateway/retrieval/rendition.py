@@ -55,6 +55,9 @@ class Rendition:
         source = archive.source_of(row)
         return source if wanted == row.transfer_syntax else reencode(source, row.transfer_syntax, wanted)
 
+    def close(self) -> None:
+        """Give back what it takes to make sources; it may be used again."""
+
 
 WHOLE = Rendition()
 

@@ -48,11 +48,14 @@ class Outcome:
         Error Comment of the peer, or the reason in plain words.
     local : Fate or None
         Set when the peer did not answer.
+    transfer_syntax : str
+        In which it was sent, empty when it was not.
     """
 
     status: int
     comment: str = ""
     local: Fate | None = None
+    transfer_syntax: str = ""
 
     @property
     def fate(self) -> Fate:

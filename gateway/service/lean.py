@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 # What pydicom imports if it is installed. It takes longer and more memory than all the rest together, and pixels are
-# decoded in processes of their own (`gateway.archive.decoding`).
+# decoded in processes of their own (`gateway.archive.decoder`).
 _DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "jpeg_ls")
 
 

@@ -149,6 +149,14 @@ def test_a_delivered_study_says_in_which_form_and_why(box: Box) -> None:
     assert "PACS: delivered 3 objects as classic: PACS does not accept Legacy Converted Enhanced CT\n" in box.says()
 
 
+def test_a_delivery_says_how_much_went_out_decoded(box: Box) -> None:
+    box.receive()
+    box.convert()
+    for row in box.archive.study_instances(STUDY, View.RECEIVED):
+        box.archive.custody.delivered(STUDY, "PACS", row, 0, "decoded from RLE Lossless")
+    assert "PACS: delivered 3 objects, 3 of them decoded without loss\n" in box.says()
+
+
 def test_one_study_is_found_by_uid_and_by_accession_number(box: Box) -> None:
     box.receive()
     store(box.archive, ct("1.5.5", study="1.5", series="1.5.1", AccessionNumber="B2"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
@@ -9,8 +11,8 @@ from typing import Any
 
 import pytest
 from box import ct_study
-from getting import CT, EXPLICIT, LEGACY_CT, decoded, extended, getter
-from loopback import nothing_left_behind
+from getting import CT, EXPLICIT, LEGACY_CT, Getter, decoded, extended, getter
+from loopback import eventually, nothing_left_behind
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.dsutils import decode
@@ -87,6 +89,50 @@ def test_M7_frames_by_C_MOVE(slices: list[Dataset], tmp_path: Path) -> None:
         (_, data), *images = [one for talk in peer.talks for one in talk.stored]
     assert frames_of(decode(BytesIO(data), False, True)) == [slices[0].PixelData, slices[7].PixelData]
     assert [request.AffectedSOPInstanceUID for request, _ in images] == [ds.SOPInstanceUID for ds in slices[:2]]
+
+
+def far_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the making of an instance go on until somebody ends it."""
+    from gateway.conversion import extraction
+
+    original = extraction._proved
+
+    def proved(recipe: Any, extracted: Any, locate: Any, watch: Any) -> str:
+        for _ in range(6000):
+            time.sleep(0.01)
+            watch()
+        return original(recipe, extracted, locate, watch)
+
+    monkeypatch.setattr(extraction, "_proved", proved)
+
+
+def test_M7_a_cancel_ends_an_extraction(slices: list[Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far_from_its_end(monkeypatch)
+    with box(tmp_path, {}) as gateway:
+        uid = filled(gateway, slices, tmp_path)
+        with nothing_left_behind(), getter(gateway.port, models=[GET], called="GATEWAY_ENH") as requestor:
+            wanted = identifier("FRAME", SOPInstanceUID=uid, SimpleFrameList=[1, 2])
+            answer = requestor.get(wanted, GET, on_pending=cancelling(requestor))
+            assert (answer.status, answer.counts) == (0xFE00, (0, 0, 0))
+            assert answer.final.NumberOfRemainingSuboperations == 1
+            assert len(answer.pending) >= 1
+        assert not list(gateway.archive.files.intake.glob(".*"))
+
+
+def cancelling(requestor: Getter) -> Callable[[Dataset], None]:
+    return lambda status: requestor.association.send_c_cancel(42, query_model=GET)
+
+
+def test_M7_an_abort_ends_an_extraction(slices: list[Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far_from_its_end(monkeypatch)
+    with box(tmp_path, {}) as gateway:
+        uid = filled(gateway, slices, tmp_path)
+        with nothing_left_behind(), getter(gateway.port, models=[GET], called="GATEWAY_ENH") as requestor:
+            wanted = identifier("FRAME", SOPInstanceUID=uid, SimpleFrameList=[1, 2])
+            responses = requestor.association.send_c_get(wanted, GET)
+            next(responses)
+            requestor.association.abort()
+            eventually(lambda: not list(gateway.archive.files.intake.glob(".*")))
 
 
 def status_of(answer: Answer) -> tuple[int, int | None]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_tools import CT, GSPS, LEGACY_CT, HandClock, ct, derive, store
+from archive_tools import CT, GSPS, LEGACY_CT, HandClock, ct, derive, store, store_file
 from box import Pacs
-from loopback import eventually, free_port
+from loopback import eventually, free_port, nothing_left_behind
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 
 from gateway import observe
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, HELD, WAITING, Job
 from gateway.archive.rows import Settlement
+from gateway.archive.status import study_status
 from gateway.archive.views import ALL_VIEWS, View
 from gateway.errors import ResourceError
 from gateway.network.sender import Sender
@@ -208,6 +212,41 @@ def test_refused_context_is_a_reason_of_the_instance_and_the_rest_goes_on(archiv
     assert refused == {"1.2.3.5": "peer does not accept Grayscale Softcopy Presentation State Storage"}
     assert job(archive).not_before > clock.now()
     pacs.stop()
+
+
+def test_M3_what_is_compressed_without_loss_is_decoded_for_a_destination_that_takes_only_native_objects(
+    archive: Archive, pacs: Pacs, caplog: pytest.LogCaptureFixture
+) -> None:
+    ds = dcmread(str(get_testdata_file("MR_small_RLE.dcm")))
+    store_file(archive, Path(str(get_testdata_file("MR_small_RLE.dcm"))))
+    study = str(ds.StudyInstanceUID)
+    rows = archive.unsettled(study)
+    archive.record_conversion(study, [], {row.name: Settlement(ALL_VIEWS, "test") for row in rows})
+    archive.jobs.schedule(DELIVER, study, "PACS")
+    with caplog.at_level("INFO", "gateway"), nothing_left_behind():
+        deliverer(archive, pacs).step()
+    syntax, data = pacs.objects[ds.SOPInstanceUID]
+    assert syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+    assert ds.pixel_array.tobytes() in data
+    assert "decoded=1" in caplog.text
+    (delivery,) = archive.custody.deliveries(study, "PACS")
+    assert (delivery.state, delivery.reason) == ("delivered", "decoded from RLE Lossless")
+    (told,) = study_status(archive, study)[0]["destinations"]
+    assert (told["delivered"], told["decoded"]) == (1, 1)
+
+
+def test_M3_what_is_compressed_with_loss_stays_as_it_is_and_says_why(archive: Archive, pacs: Pacs) -> None:
+    ds = dcmread(str(get_testdata_file("JPEG-lossy.dcm")))
+    store_file(archive, Path(str(get_testdata_file("JPEG-lossy.dcm"))))
+    study = str(ds.StudyInstanceUID)
+    rows = archive.unsettled(study)
+    archive.record_conversion(study, [], {row.name: Settlement(ALL_VIEWS, "test") for row in rows})
+    archive.jobs.schedule(DELIVER, study, "PACS")
+    deliverer(archive, pacs).step()
+    assert not pacs.received
+    (delivery,) = archive.custody.deliveries(study, "PACS")
+    assert delivery.state == "refused"
+    assert delivery.reason.startswith("peer does not accept")
 
 
 def test_warning_counts_as_delivered(archive: Archive, pacs: Pacs) -> None:

@@ -1,0 +1,160 @@
+"""A process of its own that decodes pixels for this one, started when there is something to decode.
+
+Decoders are C libraries that meet bytes from strangers: what they do to memory, or to themselves, must not happen in a
+process that serves associations. They also need numpy, which would double what each of those processes takes. One
+process decodes any number of instances one after the other, since to start it takes longer than to decode most; what it
+does is in `gateway.archive.decoding`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.errors import ObjectError
+
+# Seconds; decoding 2 GiB of JPEG 2000 on a small box takes minutes.
+LONGEST = 900.0
+
+# Seconds between two looks whether it shall go on at all.
+_LOOK = 1.0
+
+_LONGEST_ANSWER = 4096
+
+# Transfer syntax without loss: modules of which one has to be there, with those it needs, for pydicom to decode it.
+_DECODERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "1.2.840.10008.1.2.5": ((),),  # RLE: pydicom itself
+    "1.2.840.10008.1.2.4.57": (("pylibjpeg", "libjpeg"), ("gdcm",)),
+    "1.2.840.10008.1.2.4.70": (("pylibjpeg", "libjpeg"), ("gdcm",)),
+    "1.2.840.10008.1.2.4.80": (("jpeg_ls",), ("pylibjpeg", "libjpeg"), ("gdcm",)),
+    "1.2.840.10008.1.2.4.90": (("pylibjpeg", "openjpeg"), ("gdcm",), ("PIL",)),
+    "1.2.840.10008.1.2.4.201": (("pylibjpeg", "openjpeg"),),
+    "1.2.840.10008.1.2.4.202": (("pylibjpeg", "openjpeg"),),
+}
+
+
+@functools.cache
+def decodable(transfer_syntax: str) -> bool:
+    """Tell whether pixels in a transfer syntax without loss can be decoded with what is installed."""
+    ways = _DECODERS.get(transfer_syntax, ())
+    return any(all(importlib.util.find_spec(name) for name in ("numpy", *way)) for way in ways)
+
+
+class Decoder:
+    """Whoever lets pixels be decoded. One job at a time; not for several threads.
+
+    Parameters
+    ----------
+    watch : callable
+        Called about once a second while something is decoded; what it raises ends the process and comes through.
+    longest : float
+        Seconds that one job may take.
+    """
+
+    def __init__(self, watch: Callable[[], None] = lambda: None, longest: float = LONGEST) -> None:
+        self._watch = watch
+        self._longest = longest
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def ask(self, job: str, subject: str, *descriptors: int) -> str:
+        """Let a job be done and return what comes of it.
+
+        Parameters
+        ----------
+        job : str
+            A key of `gateway.archive.decoding.JOBS`.
+        subject : str
+            What an error is about.
+        *descriptors : int
+            Open files. Not names: a checkpoint may move a file meanwhile.
+
+        Raises
+        ------
+        ObjectError
+            If it cannot be done; the next job is none the worse for it.
+        """
+        try:
+            channel = self._ready()
+            socket.send_fds(channel, [job.encode()], descriptors)
+            answer = self._answer(channel, subject)
+        except (BrokenPipeError, ConnectionResetError, EOFError):
+            raise ObjectError(subject, "cannot be decoded", found=f"status {self._status()}") from None
+        except BaseException:
+            self.close()
+            raise
+        if not answer.startswith("+"):
+            raise ObjectError(subject, "cannot be decoded", found=answer[1:])
+        return answer[1:]
+
+    def _ready(self) -> socket.socket:
+        """Return the way to a process that lives."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._channel is None:
+            # Each message arrives whole, and the end of one side is seen by the other.
+            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "gateway.archive.decoding"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+        return self._channel
+
+    def _answer(self, channel: socket.socket, subject: str) -> str:
+        deadline = time.monotonic() + self._longest
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        while (left := deadline - time.monotonic()) > 0:
+            if poll.poll(min(left, _LOOK) * 1000):
+                if answer := channel.recv(_LONGEST_ANSWER):
+                    return answer.decode("utf-8", "replace")
+                raise EOFError
+            self._watch()
+        raise ObjectError(subject, "takes too long to decode", expected=f"at most {self._longest:g} s")
+
+    def _status(self) -> int | None:
+        """Return what a process that has crashed says about it."""
+        status = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(_LOOK)
+        self.close()
+        return status
+
+    def close(self) -> None:
+        """End the process, whatever it is doing; it is started again when it is needed."""
+        process, channel, self._process, self._channel = self._process, self._channel, None, None
+        if channel is not None:
+            channel.close()
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def same_decoded(one: Path, other: Path) -> bool:
+    """Tell whether the decoded frames of two files are equal.
+
+    Raises
+    ------
+    ObjectError
+        If that cannot be found out: there is no decoder, or pixel data are broken.
+    """
+    with open(one, "rb") as first, open(other, "rb") as second, Decoder() as decoder:
+        return decoder.ask("same", other.name, first.fileno(), second.fileno()) == "equal"
