@@ -24,14 +24,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import conversion, intake, memory, profiling, query
+from tests.bench import conversion, intake, latency, link, memory, profiling, query, retrieval, start, written
 from tests.bench.peers import versions
 from tests.bench.programs import BenchError
 from tests.bench.report import Table
 
 COUNTS = (100, 1000, 2000)
 QUICK_COUNTS = (50, 200)
-NAMES = ("intake", "conversion", "growth", "query", "memory")
+NAMES = ("intake", "conversion", "growth", "query", "retrieval", "latency", "link", "start", "written", "memory")
 
 
 def machine(folder: Path) -> list[str]:
@@ -65,6 +65,15 @@ def tables_of(name: str, work: Path, arguments: argparse.Namespace) -> list[Tabl
             (20_000, 20, 3.0) if arguments.quick else (arguments.instances, 200, arguments.load)
         )
         return query.measure(work, instances, repeats, seconds)
+    if name == "retrieval":
+        return retrieval.measure(work, runs, slices)
+    if name in ("latency", "link"):
+        module = latency if name == "latency" else link
+        return module.measure(work, runs, 40 if arguments.quick else arguments.long)
+    if name == "start":
+        return start.measure(work, runs, 20_000 if arguments.quick else arguments.instances)
+    if name == "written":
+        return written.measure(work, runs, slices, 5 * slices)
     # These take long, and vary little: memory is no matter of chance.
     few = min(runs, 3) if name == "growth" else 1
     return (conversion.growth if name == "growth" else memory.measure)(work, few, counts)
@@ -78,6 +87,7 @@ def main() -> int:
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"what to measure: {', '.join(NAMES)}; all by default")
     parser.add_argument("--runs", type=int, default=5, help="runs of which the median is printed (5)")
     parser.add_argument("--slices", type=int, default=140, help="slices for intake and conversion (140)")
+    parser.add_argument("--long", type=int, default=700, help="slices for latency and link (700)")
     parser.add_argument("--instances", type=int, default=1_000_000, help="instances of the index for query (1000000)")
     parser.add_argument("--load", type=float, default=30, help="seconds that peers are loaded for query (30)")
     parser.add_argument("--quick", action="store_true", help="one short run of everything, to see that it works")

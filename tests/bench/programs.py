@@ -70,6 +70,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def listening(port: int) -> bool:
+    """Return whether somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_until(condition: Callable[[], object], limit: float, what: str) -> None:
     """Wait until something is true.
 
@@ -129,6 +135,13 @@ class Server(contextlib.AbstractContextManager):
             process.kill()
             process.wait()
 
+    def end(self) -> int:
+        """End it, but let what the system knows of it stand; return its process id."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        return self.process.pid
+
     def text(self) -> str:
         """Return what it has printed."""
         return self.log.read_text(errors="replace")
@@ -145,8 +158,7 @@ class Server(contextlib.AbstractContextManager):
             raise BenchError(f"{self.command[0]} ended: {self.text()[-2000:]}")
         if self.ready:
             return self.ready in self.text()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listening(self.port)
 
 
 def children(pid: int) -> list[int]:
@@ -197,6 +209,15 @@ def mapped_files_mb(pids: Sequence[int]) -> float:
             elif words[0] == "Anonymous:" and len(mapping) > 2:
                 largest[mapping] = max(largest.get(mapping, 0), resident - int(words[1]))
     return sum(largest.values()) / 1024
+
+
+def written_bytes(pid: int) -> int:
+    """Return what a process and those of its children that have ended have had written to disks, in whole pages."""
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
 
 
 def processor_seconds(pid: int) -> float:

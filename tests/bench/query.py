@@ -15,7 +15,7 @@ from typing import Any
 from tests.bench import peers
 from tests.bench.big_index import patient_of, study_of
 from tests.bench.material import PROJECT
-from tests.bench.programs import BenchError, Server, found, free_port, name_of, pss_mb, run
+from tests.bench.programs import BenchError, Server, found, name_of, pss_mb, run
 from tests.bench.report import OURS, Measure, Table
 
 AIM_MS = 20
@@ -184,29 +184,8 @@ def _others(work: Path, seconds: float) -> list[tuple[str, Server, str]]:
     if found("Orthanc"):
         others.append(("Orthanc", peers.orthanc(work / "orthanc"), "ORTHANC"))
     if found("dcmqrscp"):
-        others.append(("dcmqrscp", _dcmqrscp(work / "dcmqrscp"), "QRSCP"))
+        others.append(("dcmqrscp", peers.dcmqrscp(work / "dcmqrscp"), "QRSCP"))
     return others
-
-
-def _dcmqrscp(folder: Path) -> Server:
-    port = free_port()
-    storage = folder / "storage"
-    storage.mkdir(parents=True)
-    config = folder / "dcmqrscp.cfg"
-    config.write_text(
-        f"""NetworkTCPPort = {port}
-MaxPDUSize = 16384
-MaxAssociations = 16
-HostTable BEGIN
-HostTable END
-VendorTable BEGIN
-VendorTable END
-AETable BEGIN
-QRSCP {storage} RW (100000, 100gb) ANY
-AETable END
-"""
-    )
-    return Server([str(found("dcmqrscp")), "-c", str(config)], port, folder)
 
 
 def _load(work: Path, port: int, name: str, seconds: float) -> tuple[int, float]:

@@ -23,12 +23,15 @@ class Measure:
         Digits after the point.
     aim : float
         No value of the gateway should be beyond it.
+    compared : bool
+        Whether there is better and worse, and so a ratio.
     """
 
     name: str
     rising: bool = False
     digits: int = 1
     aim: float | None = None
+    compared: bool = True
 
     def ratio(self, ours: float, theirs: float) -> float:
         """Return how many times better the gateway is."""
@@ -89,7 +92,7 @@ class Table:
         if len(values) > 1:
             cell += f" ({min(values):.{measure.digits}f}-{max(values):.{measure.digits}f})"
         ours = self.rows.get(self.baseline, {}).get(measure.name)
-        if ours and subject != self.baseline:
+        if ours and measure.compared and subject != self.baseline:
             cell += f"  x{measure.ratio(statistics.median(ours), median):.2f}"
         if measure.aim is not None and subject.startswith(OURS):
             cell += "  aim met" if max(values) < measure.aim else f"  AIM {measure.aim:g} MISSED"

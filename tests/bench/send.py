@@ -1,4 +1,7 @@
-"""Sends a folder over one association with the gateway's own sender: ``python -m tests.bench.send PORT FOLDER``."""
+"""Sends a folder over one association with the gateway's own sender.
+
+``python -m tests.bench.send PORT FOLDER CALLED``
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from gateway.retrieval.engine import Destination
 from gateway.retrieval.rendition import Offer
 
 
-def main(port: int, folder: Path) -> None:
+def main(port: int, folder: Path, called: str) -> None:
     """Send everything; any answer but success is an error. Prints the seconds of the association."""
     headers = [read_header(path) for path in sorted(folder.iterdir())]
     offers = [Offer(headers[0].sop_class, (headers[0].transfer_syntax,))]
     started = time.monotonic()
-    association = Sender().connect(Destination("GATEWAY", "127.0.0.1", port, "BENCH"), offers)
+    association = Sender().connect(Destination(called, "127.0.0.1", port, "BENCH"), offers)
     for header in headers:
         outcome = association.store(
             sop_class=header.sop_class,
@@ -33,4 +36,4 @@ def main(port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
