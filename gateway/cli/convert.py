@@ -105,7 +105,7 @@ def _read(
     patients: dict[tuple[str, ...], list[Facts]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
     with _progress(_files(sources), "reading", quiet) as files:
-        for header, digest in _digested(files, report):
+        for header, digest in _digested(files, headers, report):
             outcome = report.add(header)
             if (header.sop_instance, digest) in seen:
                 outcome.kept["a copy of another file"] += 1
@@ -117,10 +117,9 @@ def _read(
     return patients
 
 
-def _digested(files: Iterable[Path], report: Report) -> Iterator[tuple[Header, str]]:
+def _digested(files: Iterable[Path], headers: Headers, report: Report) -> Iterator[tuple[Header, str]]:
     """Yield header and digest of every usable file; files are digested while the headers of the next are read."""
     from gateway.errors import ObjectError
-    from gateway.objects.part10 import read_header
     from gateway.objects.recipe import digest_of
 
     ahead: deque[tuple[Header, Future[str]]] = deque()
@@ -128,7 +127,7 @@ def _digested(files: Iterable[Path], report: Report) -> Iterator[tuple[Header, s
         for path in files:
             report.files += 1
             try:
-                header = read_header(path)
+                header = headers.read(path)
                 if not header.sop_class or not header.sop_instance:
                     raise ObjectError(path.name, "is no composite object")
             except (ObjectError, OSError) as error:

@@ -21,10 +21,10 @@ from gateway.conversion.proof_references import Reading
 from gateway.conversion.references import Became
 from gateway.conversion.unfold import unfold
 from gateway.errors import ConversionError, ObjectError
+from gateway.objects.alike import HeaderReader
 from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, integer, items, tag_of, tag_text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
-from gateway.objects.part10 import read_header
 from gateway.objects.recipe import PER_FRAME_START, Recipe
 
 SHARED = tag_of("SharedFunctionalGroupsSequence")
@@ -93,9 +93,10 @@ def _prove_frames(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Se
     referring = any(fact.references or fact.other_references for fact in frames)
     reading = Reading(became if referring else {}, merged=False)
     shared = items(top, SHARED)[0]
+    read = HeaderReader()
     number = 0
     for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
-        source = read_header(fact.path)
+        source = read(fact.path)
         if presentation_tags(source.dataset) and not items(top, STATES):
             raise ConversionError(recipe.sop_instance, f"names no presentation state for what frame {number} shows")
         check_elements(recipe, number, source.dataset, unfold(top, shared, item), reading)

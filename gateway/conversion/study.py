@@ -17,7 +17,7 @@ from gateway.conversion.plan import make_plan
 from gateway.conversion.planned import Companion, Frozen, Plan, Planned, Unplannable
 from gateway.conversion.proof import prove
 from gateway.errors import GatewayError, ResourceError
-from gateway.objects.part10 import Header, read_header
+from gateway.objects.part10 import Header
 from gateway.objects.recipe import Recipe, seal
 from gateway.observe import fault, warning
 
@@ -183,9 +183,18 @@ def frozen_from(records: Iterable[dict]) -> list[Frozen]:
 
 
 def gather_all(
-    sources: Iterable[SourceFile], progress: Callable[[int], None] = lambda count: None
+    sources: Iterable[SourceFile], headers: Headers, progress: Callable[[int], None] = lambda count: None
 ) -> tuple[list[Facts], dict[str, str]]:
     """Read the facts of files; a file that cannot be read is named with the reason.
+
+    Parameters
+    ----------
+    sources : iterable of SourceFile
+        The files.
+    headers : Headers
+        Gets what was read, for `convert_facts`.
+    progress : callable
+        Told how many files were read since the last call.
 
     Returns
     -------
@@ -197,8 +206,10 @@ def gather_all(
     facts, unreadable = [], {}
     for source in sources:
         try:
-            header = read_header(source.path)
-            facts.append(gather(source.name, source.path, source.digest, header, convert=source.convert))
+            header = headers.read(source.path)
+            fact = gather(source.name, source.path, source.digest, header, convert=source.convert)
+            headers.keep(fact, header)
+            facts.append(fact)
         except (GatewayError, OSError) as error:
             unreadable[source.name] = str(error)
         progress(1)

@@ -164,7 +164,7 @@ def _read(path: Path, buffer: mmap.mmap, size: int, left: frozenset[int]) -> Hea
     elements, position = parse_dataset(data, start, min(end, len(data)), syntax, stop_at_pixels=True)
     pixels = None
     if position < end:
-        pixels, position = _pixel_data(data, position, end, syntax)
+        pixels, position = pixel_data_at(data, position, end, syntax)
         if position < min(end, len(data)):
             elements.update(parse_dataset(data, position, end, syntax)[0])
     if not declared:
@@ -271,7 +271,7 @@ def _syntax(data: bytes | mmap.mmap, start: int, declared: str) -> Syntax:
     return Syntax(implicit=not looks_explicit, big_endian=big)
 
 
-def _pixel_data(data: bytes | mmap.mmap, position: int, end: int, syntax: Syntax) -> tuple[PixelData, int]:
+def pixel_data_at(data: bytes | mmap.mmap, position: int, end: int, syntax: Syntax) -> tuple[PixelData, int]:
     """Return where the pixel data element at `position` stands and the offset behind it."""
     group, number = syntax.tag(data, position)
     tag = group << 16 | number

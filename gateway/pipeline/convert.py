@@ -19,6 +19,7 @@ from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
 from gateway.archive.rows import DerivedRow, InstanceRow
 from gateway.archive.views import View, view_named
 from gateway.conversion.classic import NEW, RESTORED
+from gateway.conversion.headers import Headers
 from gateway.conversion.held import Dependant, Held
 from gateway.conversion.identity import Identity
 from gateway.conversion.study import (
@@ -247,8 +248,9 @@ class Converter:
         )
 
     def _convert(self, work: Work) -> StudyConversion:
-        facts, unreadable = gather_all(map(self._source, work.sources()), self._progress)
-        settled, _ = gather_all(map(self._source, work.dependants.rows))
+        headers = Headers()
+        facts, unreadable = gather_all(map(self._source, work.sources()), headers, self._progress)
+        settled, _ = gather_all(map(self._source, work.dependants.rows), headers)
         held = Held(
             dependants=[Dependant(fact, work.dependants.views[fact.name]) for fact in settled],
             guises=lambda uids: guises(self.archive, list(uids), work.withdrawn),
@@ -263,6 +265,7 @@ class Converter:
             frozen=work.frozen,
             resolve=self._resolve,
             held=held,
+            headers=headers,
             progress=self._progress,
         )
         result.kept.update(unreadable)

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from gateway.conversion.facts import Facts
+from gateway.conversion.headers import Headers
 from gateway.conversion.identity import Identity
 from gateway.conversion.study import SourceFile, StudyConversion, convert_facts, gather_all
 from gateway.objects.part10 import file_meta, read_header
@@ -164,7 +165,7 @@ def facts_of(paths: Sequence[Path]) -> list[Facts]:
     sources = [
         SourceFile(path.name, path, digest_of(FileSource(path, read_header(path).dataset_offset))) for path in paths
     ]
-    facts, unreadable = gather_all(sources)
+    facts, unreadable = gather_all(sources, Headers())
     assert not unreadable
     return facts
 
