@@ -1,1 +1,1 @@
-"""Measurements beside the peers; never run by the test suite. ``python -m tests.bench --help`` says how."""
+"""Measurements beside the peers; taken by hand, not by the test suite. ``python -m tests.bench --help`` says how."""

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import peers
-from tests.bench.material import make, origin
+from tests.bench.link import slow_link
+from tests.bench.material import make, origin, size_of
 from tests.bench.programs import BenchError, Server, mapped_files_mb, name_of, pss_mb, wait_until
 from tests.bench.report import OURS, Measure, Table
 
-IDLE_AIM_MB = 70
-PEAK_AIM_MB = 160
+IDLE_AIM_MB = 60
+PEAK_AIM_MB = 140
 INTERVAL = 0.1
 SETTLE_SECONDS = 3.0
 QUIET_SECONDS = 2.0
 PHASES = ("receiving", "waiting", "converting", "delivering")
+ALL_AT_ONCE = "all at once"
+AT_ONCE_TITLE = "Memory with intake, conversion and delivery at once"
 
 
 @dataclass
@@ -94,6 +97,48 @@ def measure(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
     ]
     sizes.notes += _growth(sizes, counts)
     return [sizes, times]
+
+
+def at_once(work: Path, runs: int, count: int) -> list[Table]:
+    """Let a study of `count` slices be converted while another is delivered over a slow line and a third comes in."""
+    table = Table(
+        f"{AT_ONCE_TITLE}: {count} CT slices",
+        (Measure("idle MB", aim=IDLE_AIM_MB), Measure("peak MB", aim=PEAK_AIM_MB), Measure("converting s")),
+    )
+    materials = [make(work / name, slices) for name, slices in (("first", count // 3), ("large", count), ("last", 100))]
+    for number in range(runs):
+        _all_at_once(work / str(number), materials, table, number)
+    table.notes += [
+        f"512 x 512, made from {origin()}; PSS of all processes, sampled every {INTERVAL:g} s while the large study is "
+        f"converted, one of {count // 3} slices delivered and one of 100 slices sent again and again; each mapped file "
+        "counts once and in full",
+    ]
+    return [table]
+
+
+def _all_at_once(work: Path, materials: list[Path], table: Table, number: int) -> None:
+    first, large, last = materials
+    seconds = 10 + 1.5 * len(list(large.iterdir())) / 100  # that the delivery of the first study shall last
+    with (
+        peers.storescp(work / "pacs", "+xa", "-pm") as pacs,
+        slow_link(work / "link", pacs.port, 0, size_of(first) * 8 / seconds / 1e6) as link,
+        peers.box(work / "box", destination_port=link.port, quiet=QUIET_SECONDS) as box,
+    ):
+        time.sleep(SETTLE_SECONDS)
+        idle = shares_of(box).total() + mapped_files_mb(box.pids)
+        peers.send_with_gateway(box.port, first)
+        peers.send_with_gateway(box.port, large)
+        sent = time.monotonic()
+        done = f" convert.done study={peers.value_of(next(large.iterdir()), 'StudyInstanceUID')} "
+        with Sampler(box, ALL_AT_ONCE) as sampler:
+            while done not in box.text():
+                peers.send_with_gateway(box.port, last)
+        converting = time.monotonic() - sent - QUIET_SECONDS
+        if " deliver.done " in box.text():
+            raise BenchError("the first study was delivered before the large one was converted")
+        peak = sampler.peaks[ALL_AT_ONCE] + mapped_files_mb(box.pids)
+    table.add(OURS, idle, peak, converting)
+    table.notes.append(f"run {number + 1}: peak {_listing(sampler.shares)}")
 
 
 def _growth(sizes: Table, counts: tuple[int, ...]) -> list[str]:

@@ -18,6 +18,8 @@ ENHANCED = f"{OURS}, enhanced view"
 COUNTED = (Measure("objects", digits=0, compared=False), Measure("MB", compared=False))
 MEASURES = (Measure("s", digits=2), Measure("instances/s", rising=True), *COUNTED)
 TITLE = "Retrieval"
+WAYS = ("C-MOVE to DCMTK storescp", "C-MOVE to Orthanc", "C-GET by DCMTK getscu")
+TO_STORESCP, TO_ORTHANC, GET = WAYS
 QUIET_SECONDS = 1.0
 
 
@@ -47,10 +49,7 @@ def measure(work: Path, runs: int, slices: int) -> list[Table]:
     """Retrieve the study from every archive to every target, each in turn."""
     material = make(work / "slices", slices)
     study = peers.value_of(next(iter(material.iterdir())), "StudyInstanceUID")
-    tables = {
-        way: Table(f"{TITLE} of {slices} CT slices, {way}", MEASURES, baseline=OURS)
-        for way in ("C-MOVE to DCMTK storescp", "C-MOVE to Orthanc", "C-GET by DCMTK getscu")
-    }
+    tables = {way: Table(f"{TITLE} of {slices} CT slices, {way}", MEASURES, baseline=OURS) for way in WAYS}
     movers = {"STORESCP": peers.free_port(), "VIEWER": peers.free_port()}
     with contextlib.ExitStack() as stack:
         sources = list(_sources(stack, work, material, movers, slices))
@@ -97,7 +96,7 @@ def _sources(
 @contextlib.contextmanager
 def _target(way: str, folder: Path, movers: dict[str, int]) -> Iterator[tuple[str, Callable[[], tuple[int, int]]]]:
     """Let a target listen that holds nothing; yield its AE title and what says how many objects and bytes it has."""
-    if way == "C-MOVE to Orthanc":
+    if way == TO_ORTHANC:
         with peers.orthanc(folder, port=movers["VIEWER"]) as viewer:
             yield "VIEWER", lambda: (viewer.instances(), int(viewer.rest("/statistics")["TotalDiskSize"]))
         return
@@ -113,12 +112,12 @@ def _fetch(way: str, source: Source, study: str, folder: Path, movers: dict[str,
     """Return the seconds that a retrieval takes, and the objects and bytes it brings."""
     asked = ["-S", "-aec", source.called, "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
     address = ["127.0.0.1", str(source.server.port)]
-    if way == "C-GET by DCMTK getscu":
+    if way == GET:
         received = folder / "received"
         received.mkdir(parents=True)
         seconds = run([peers.needed("getscu"), "-aet", "STORESCP", "-od", str(received), *asked, *address]).seconds
         return seconds, *_complete(source, *_held(received))
-    if way == "C-MOVE to Orthanc" and not found("Orthanc"):
+    if way == TO_ORTHANC and not found("Orthanc"):
         return None
     with _target(way, folder, movers) as (title, held):
         seconds = run([peers.needed("movescu"), "-aet", "STORESCP", "-aem", title, *asked, *address]).seconds
@@ -137,7 +136,7 @@ def _store(
     """Let Orthanc send the study by itself."""
     study = server.rest("/studies")[0]
     for way, table in tables.items():
-        if way.startswith("C-MOVE"):
+        if way != GET:
             with _target(way, folder / way, movers) as (title, held):
                 started = time.monotonic()
                 server.rest(f"/modalities/{title}/store", study)
