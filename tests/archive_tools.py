@@ -140,8 +140,18 @@ def debris(archive: Archive) -> list[str]:
     """Return what is on disk without anybody knowing it, and what is known without being on disk."""
     known = {name for (name,) in archive.database.rows("SELECT name FROM instance WHERE kind = 'received'")}
     on_disk = [path.stem for folder in ("intake", "received") for path in archive.files.root.glob(f"{folder}/**/*.dcm")]
-    hidden = [path.name for path in archive.files.root.rglob(".*") if path.name != ".migrate.lock"]
+    hidden = [
+        path.name for path in archive.files.root.rglob(".*") if path.name != ".migrate.lock" and not is_blank(path)
+    ]
     return sorted(known ^ set(on_disk)) + hidden + [name for name in set(on_disk) if on_disk.count(name) > 1]
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file was made ahead for an object to come, and nothing has come yet."""
+    try:
+        return path.suffix == ".part" and not path.stat().st_size
+    except FileNotFoundError:
+        return path.suffix == ".part"
 
 
 def python(code: str, *arguments: object, faults: str = "") -> subprocess.Popen[str]:

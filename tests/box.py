@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from archive_tools import is_blank
 from loopback import eventually, free_port
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -151,8 +152,8 @@ class Box:
             for path in self.data.rglob("*")
             if path.is_file()
             and (
-                path.suffix in (".part", ".tmp")
-                or path.parent.name in ("intake", "quarantine")
+                path.suffix == ".tmp"
+                or (path.parent.name in ("intake", "quarantine") and not is_blank(path))
                 or (path.suffix == ".recipe" and path.stem not in known)
             )
         ]

@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.archive.comparison import same_object
+from gateway.archive.durable import storage_errors
 from gateway.archive.entities import (
     describe,
     describe_instance,
@@ -20,7 +21,7 @@ from gateway.archive.entities import (
     referred,
     supersede,
 )
-from gateway.archive.files import digest_of_name, storage_errors
+from gateway.archive.files import digest_of_name
 from gateway.archive.jobs import CONVERT
 from gateway.archive.partitions import OWN_REASON
 from gateway.archive.rows import Admission, InstanceRow

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from gateway.archive.custody import ASKED, COMMITTED, DELIVERED, EXCLUDED, PENDING, REFUSED
 from gateway.archive.database import Database
-from gateway.archive.files import Files, key_of, write_durable
+from gateway.archive.durable import write_durable
+from gateway.archive.files import Files, key_of
 from gateway.archive.rows import InstanceRow
 from gateway.clock import Clock
 from gateway.errors import ArchiveError

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.archive.database import Database
-from gateway.archive.files import Files, key_of, write_durable
+from gateway.archive.durable import write_durable
+from gateway.archive.files import Files, key_of
 from gateway.archive.rows import InstanceRow
 from gateway.archive.views import View, name_of, view_named
 from gateway.clock import Clock

@@ -1,24 +1,24 @@
 """Files of one data directory: durable intake, settled files, recipes and records.
 
 An acknowledged object must survive a power cut a microsecond later. So bytes go into ``intake/.<random>.part``, are
-synced, get their final name by rename, and the folder is synced before anybody is told. They stay in ``intake/``, the
-only folder scanned at start, until the index that knows them has reached the disk itself (`gateway.archive.recovery`).
+synced and get their final name by rename before anybody is told (`gateway.archive.parts`). They stay in ``intake/``,
+the only folder scanned at start, until the index that knows them is on the disk itself (`gateway.archive.recovery`).
 UIDs come from peers and are never used in a path.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from gateway.errors import ArchiveError, ResourceError
+from gateway.archive.durable import create_locked, storage_errors, sync_folder, try_lock
+from gateway.archive.parts import SUFFIX, Blanks, PartFile, rescue
+from gateway.errors import ArchiveError
 from gateway.objects.stream import CHUNK, read_range
 from gateway.observe import fault
 
@@ -34,154 +34,6 @@ def digest_of_name(name: str) -> str:
 def key_of(*parts: str) -> str:
     """Return a digest of `parts` that can stand in a file name in their place."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
-
-
-def sync_folder(path: Path) -> None:
-    """Make the entries of a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def storage_errors(subject: object) -> Iterator[None]:
-    """Turn an `OSError` inside into a `ResourceError` about `subject`."""
-    try:
-        yield
-    except OSError as error:
-        raise ResourceError(
-            str(subject), "cannot be written", found=error.strerror or str(error), remedy="free or replace the disk"
-        ) from error
-
-
-def write_durable(path: Path, data: bytes) -> None:
-    """Write a whole file so that after a crash there is either all of it or none (or what was there before).
-
-    Raises
-    ------
-    ResourceError
-        If the disk does not take it.
-    """
-    with storage_errors(path.name):
-        temporary, descriptor = _create_locked(path.parent, ".tmp")
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-                fault("record.before_rename")
-                os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        fault("record.after_rename")
-        sync_folder(path.parent)
-
-
-def _create_locked(folder: Path, suffix: str) -> tuple[Path, int]:
-    """Create a temporary file that stays locked as long as it is open: a sweep removes only what nobody holds."""
-    while True:
-        path = folder / f".{secrets.token_hex(8)}{suffix}"
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        # A sweep may get between creating and locking; then the file is gone or about to be.
-        if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
-            return path, descriptor
-        os.close(descriptor)
-
-
-class PartFile:
-    """An object on its way from the wire to ``intake/``.
-
-    Attributes
-    ----------
-    path : Path
-        Where the bytes are until `commit`.
-    length : int
-        Number of data set bytes written so far.
-    """
-
-    def __init__(self, intake: Path, meta: bytes) -> None:
-        self._intake = intake
-        self._digest = hashlib.blake2b(digest_size=16)
-        self.length = 0
-        with storage_errors("intake"):
-            self.path, self._descriptor = _create_locked(intake, ".part")
-        with self._discarding():
-            self._write(meta)
-
-    @contextlib.contextmanager
-    def _discarding(self) -> Iterator[None]:
-        """Leave nothing behind when the disk does not take the bytes."""
-        try:
-            with storage_errors("object being received"):
-                yield
-        except ResourceError:
-            self.discard()
-            raise
-
-    @property
-    def digest(self) -> str:
-        """blake2b-128 of the data set bytes written so far, in hexadecimal."""
-        return self._digest.hexdigest()
-
-    def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append bytes of the data set.
-
-        Raises
-        ------
-        ResourceError
-            If the disk does not take them; the file is gone then.
-        """
-        with self._discarding():
-            fault("intake.write")
-            self._write(chunk)
-        self._digest.update(chunk)
-        self.length += len(chunk)
-
-    def _write(self, chunk: bytes | bytearray | memoryview) -> None:
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-
-    def commit(self) -> str:
-        """Make the object durable and return its archive name.
-
-        Raises
-        ------
-        ResourceError
-            If the disk does not take it; nothing is left of it then.
-        """
-        name = f"{self.digest}-{secrets.token_hex(8)}"
-        final = self._intake / f"{name}.dcm"
-        with self._discarding():
-            fault("intake.before_sync")
-            os.fsync(self._descriptor)
-            fault("intake.before_rename")
-            os.rename(self.path, final)
-            self.path = final
-            fault("intake.after_rename")
-            sync_folder(self._intake)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        return name
-
-    def discard(self) -> None:
-        """Remove the file; harmless when it is committed or discarded already."""
-        if self._descriptor >= 0:
-            self.path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def try_lock(descriptor: int) -> bool:
-    """Lock an open file for whoever has it open, without waiting; False if somebody else has it locked."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class Files:
@@ -200,6 +52,7 @@ class Files:
         self.derived = self.root / "derived"
         self.records = self.root / "records"
         self.quarantine = self.root / "quarantine"
+        self._blanks: Blanks | None = None
 
     def prepare(self) -> None:
         """Make the folders that are not there yet.
@@ -214,9 +67,20 @@ class Files:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(self.root)
 
+    def make_ahead(self) -> None:
+        """Have files ready for objects to come, from now on: whoever receives many needs one sync for each."""
+        self._blanks = Blanks(self.intake)
+        self._blanks.fill()
+
+    def close(self) -> None:
+        """Remove what was made ahead."""
+        if self._blanks is not None:
+            self._blanks.close()
+            self._blanks = None
+
     def begin(self, meta: bytes = b"") -> PartFile:
         """Start to receive an object; `meta` is what stands before its data set in the file."""
-        return PartFile(self.intake, meta)
+        return PartFile(self.intake, meta, self._blanks)
 
     def intake_path(self, name: str) -> Path:
         """Return where a just committed object is."""
@@ -304,7 +168,7 @@ class Files:
             If there is no room for it.
         """
         with storage_errors("intake"):
-            path, descriptor = _create_locked(self.intake, ".part")
+            path, descriptor = create_locked(self.intake, SUFFIX)
         try:
             yield path
         finally:
@@ -312,10 +176,8 @@ class Files:
             os.close(descriptor)
 
     def sweep(self) -> int:
-        """Remove what dead processes left half-written and return the number of files."""
-        removed = 0
-        for path in self.intake.glob(".*.part"):
-            removed += _remove_if_dead(path)
+        """Remove what dead processes left half-written and return the number of files; what is whole gets its name."""
+        removed = sum(map(rescue, self.intake.glob(f".*{SUFFIX}")))
         for folder in (self.records, self.derived, *self.derived.glob("??")):
             for path in folder.glob(".*.tmp"):
                 removed += _remove_if_dead(path)

@@ -73,6 +73,7 @@ class Archive:
 
     def close(self) -> None:
         """Close the index."""
+        self.files.close()
         self.database.close()
 
     # Intake

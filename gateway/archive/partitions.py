@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.archive.durable import write_durable
 from gateway.archive.entities import describe, find_series, insert, insert_instance, insert_references, referred
-from gateway.archive.files import digest_of_name, key_of, write_durable
+from gateway.archive.files import digest_of_name, key_of
 from gateway.archive.rows import DerivedRow, Settlement
 from gateway.errors import ArchiveError
 from gateway.observe import fault

@@ -20,8 +20,8 @@ from gateway.objects.uids import valid_uid
 from gateway.observe import LOGGER, event, warning
 
 if TYPE_CHECKING:
-    from gateway.archive.files import PartFile
     from gateway.archive.index import Archive
+    from gateway.archive.parts import PartFile
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110

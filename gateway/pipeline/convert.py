@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from gateway.archive.files import sync_folder
+from gateway.archive.durable import sync_folder
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
 from gateway.archive.rows import DerivedRow, InstanceRow

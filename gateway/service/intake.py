@@ -40,5 +40,6 @@ def intake(
     settings = network_settings(config)
     if recover:
         archive.recover(origins(config))
+    archive.files.make_ahead()
     serve(listener, settings, archive, slots=slots, worker=worker, outbound=Sender(), stop=stop, grace=grace)
     archive.close()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.archive.files import try_lock
+from gateway.archive.durable import try_lock
 from gateway.errors import ArchiveError
 
 

@@ -11,7 +11,8 @@ import pytest
 from archive_tools import commit, ct
 
 from gateway import observe
-from gateway.archive.files import Files, ReceivedSource, write_durable
+from gateway.archive.durable import write_durable
+from gateway.archive.files import Files, ReceivedSource
 from gateway.archive.index import Archive
 from gateway.errors import ArchiveError, ResourceError
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
-from archive_tools import commit, counted, ct, debris, derive, python, store, tallies
+from archive_tools import commit, counted, ct, debris, derive, is_blank, python, store, tallies
 
 from gateway import observe
 from gateway.archive.index import Archive
+from gateway.archive.parts import BLANKS
 from gateway.archive.rows import Settlement
 from gateway.archive.views import ALL_VIEWS, View
 
@@ -24,6 +26,8 @@ from gateway.archive.views import View
 
 archive = Archive(Path(sys.argv[1]))
 archive.recover()
+if sys.argv[2:]:
+    archive.files.make_ahead()
 def promise(*words):
     print(*words, flush=True)
 for n in (1, 2, 3):
@@ -43,6 +47,7 @@ promise("decided", "PACS")
 archive.checkpoint()
 archive.jobs.finish(archive.jobs.listing()[0])
 promise("done", "all")
+archive.close()
 """
 
 POINTS = [
@@ -64,8 +69,8 @@ POINTS = [
 ]
 
 
-def live(data: Path, faults: str = "") -> list[list[str]]:
-    process = python(LIFE, data, faults=faults)
+def live(data: Path, faults: str = "", *, ahead: bool = False) -> list[list[str]]:
+    process = python(LIFE, data, *["ahead"] * ahead, faults=faults)
     out, err = process.communicate(timeout=60)
     assert process.returncode == (-9 if faults else 0), err
     return [line.split() for line in out.splitlines()]
@@ -93,13 +98,20 @@ def kept(archive: Archive, promises: list[list[str]]) -> None:
             assert decision.view == View.ENHANCED
 
 
-@pytest.mark.parametrize("faults", POINTS)
-def test_killed_at_a_fault_point_nothing_acknowledged_is_lost(tmp_path: Path, faults: str) -> None:
-    promises = live(tmp_path / "data", faults)
+# Whether files are made ahead, as the intake processes do, or each object makes its own.
+AHEAD = [(faults, False) for faults in POINTS] + [(faults, True) for faults in POINTS[:9]]
+
+
+@pytest.mark.parametrize(("faults", "ahead"), AHEAD)
+def test_killed_at_a_fault_point_nothing_acknowledged_is_lost(tmp_path: Path, faults: str, ahead: bool) -> None:
+    promises = live(tmp_path / "data", faults, ahead=ahead)
     assert ["done", "all"] not in promises
-    lost = tmp_path / "lost"
-    power_cut(tmp_path / "data", lost)
-    for data in (tmp_path / "data", lost):
+    lost = [tmp_path / "lost", *[tmp_path / "renames_lost", tmp_path / "renames_lost_index_kept"] * ahead]
+    for number, copy in enumerate(lost):
+        power_cut(tmp_path / "data", copy, index=number == 2)
+        if number:
+            undo_renames(copy)
+    for data in (tmp_path / "data", *lost):
         archive = Archive(data)
         archive.recover()
         kept(archive, promises)
@@ -112,15 +124,97 @@ def test_killed_at_a_fault_point_nothing_acknowledged_is_lost(tmp_path: Path, fa
         archive.close()
 
 
-def power_cut(data: Path, target: Path) -> None:
+def power_cut(data: Path, target: Path, *, index: bool = False) -> None:
     """Copy a data directory without the log of the index, which is synced only by a checkpoint."""
     for path in data.rglob("*"):
         copy = target / path.relative_to(data)
         if path.is_dir():
             copy.mkdir(parents=True, exist_ok=True)
-        elif not path.name.endswith(("-wal", "-shm")):
+        elif index or not path.name.endswith(("-wal", "-shm")):
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
+
+
+def undo_renames(data: Path) -> None:
+    """Give the objects in the intake folder the names they were made with: what was renamed was not synced."""
+    for path in (data / "intake").glob("*.dcm"):
+        path.rename(path.with_name(f".{path.stem.rpartition('-')[2]}.part"))
+
+
+def test_an_object_is_safe_under_the_name_it_was_received_with(archive: Archive) -> None:
+    archive.files.make_ahead()
+    known, unknown = store(archive, ct()).name, commit(archive, ct("1.2.3.4.2"))
+    undo_renames(archive.files.root)
+    assert archive.files.waiting() == []
+    report = archive.recover()
+    assert (report.indexed, report.swept, report.missing) == (1, 0, [])
+    assert sorted(archive.files.waiting()) == sorted((known, unknown))
+    assert debris(archive) == []
+
+
+TORN = {
+    "the end is missing": lambda content: content[:-1],
+    "the last block was not written": lambda content: content[:-20] + bytes(20),
+    "something follows": lambda content: content + b"\0",
+    "the mark was not written": lambda content: bytes(128) + content[128:],
+    "the mark is that of another": lambda content: b"GATEWAY\0" + bytes(16) + content[24:],
+    "only the mark was written": lambda content: content[:128],
+    "zeros": lambda content: bytes(len(content)),
+    "nothing": lambda content: b"",
+}
+
+
+@pytest.mark.parametrize("case", TORN)
+def test_what_a_power_cut_has_torn_is_removed_nobody_was_told_that_it_is_safe(archive: Archive, case: str) -> None:
+    archive.files.make_ahead()
+    commit(archive, ct(), pixels=bytes(range(32)))
+    undo_renames(archive.files.root)
+    archive.files.close()
+    (path,) = archive.files.intake.iterdir()
+    path.write_bytes(TORN[case](path.read_bytes()))
+    report = archive.recover()
+    assert (report.swept, report.indexed) == (1, 0)
+    assert not list(archive.files.intake.iterdir())
+
+
+def test_files_made_ahead_are_few_and_gone_at_the_end(archive: Archive) -> None:
+    archive.files.make_ahead()
+    for n in range(100):
+        commit(archive, ct(f"1.2.3.4.{n}"))
+    assert len(archive.files.waiting()) == 100
+    assert 0 <= len(blanks(archive)) <= BLANKS
+    archive.files.close()
+    assert blanks(archive) == []
+    commit(archive, ct("1.2.3.5"))
+    assert blanks(archive) == []
+
+
+def test_files_made_ahead_by_a_process_that_was_killed_are_swept(archive: Archive) -> None:
+    code = "import os, sys; from pathlib import Path; from gateway.archive.files import Files; "
+    python(code + "files = Files(Path(sys.argv[1])); files.make_ahead(); os._exit(1)", archive.files.root).wait(60)
+    assert archive.recover().swept == BLANKS
+
+
+def blanks(archive: Archive) -> list[Path]:
+    return [path for path in archive.files.intake.iterdir() if is_blank(path)]
+
+
+def test_without_files_made_ahead_the_folder_is_synced(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object is acknowledged after one sync if its name was durable before, and after that of its name if not."""
+    synced: list[str] = []
+    plain = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    name = commit(archive, ct())
+    assert synced == [f".{name[33:]}.part", "intake"]
+    archive.files.make_ahead()
+    synced.clear()
+    name = commit(archive, ct("1.2.3.4.2"))
+    assert synced == [f".{name[33:]}.part"]
 
 
 def test_only_files_that_a_durable_index_knows_leave_the_intake_folder(archive: Archive) -> None:
