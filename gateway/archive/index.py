@@ -12,6 +12,7 @@ from gateway.archive.custody import Custody
 from gateway.archive.database import Database
 from gateway.archive.files import Files, ReceivedSource
 from gateway.archive.jobs import Jobs
+from gateway.archive.promises import Promises
 from gateway.archive.recovery import RecoveryReport
 from gateway.archive.rows import COLUMNS, DERIVED, ORDER, Admission, DerivedRow, InstanceRow, Settlement, instance_row
 from gateway.archive.views import View
@@ -70,6 +71,7 @@ class Archive:
         self.jobs = Jobs(self.database, self.clock)
         self.custody = Custody(self.database, self.files, self.clock)
         self.commitments = Commitments(self.database, self.files, self.clock)
+        self.promises = Promises(self.database, self.files, self.clock)
 
     def close(self) -> None:
         """Close the index."""
@@ -169,6 +171,10 @@ class Archive:
         """Return the current instance of a SOP Instance UID, received or derived."""
         found = self._rows("i.sop_instance = ? AND i.superseded = 0", sop_instance)
         return found[0] if found else None
+
+    def instances(self, sop_instances: Sequence[str]) -> list[InstanceRow]:
+        """Return the current instances of some SOP Instance UIDs, received or derived."""
+        return self._rows(_KEYS["instance"], json.dumps(list(sop_instances)))
 
     def versions(self, sop_instance: str) -> list[InstanceRow]:
         """Return everything held under a SOP Instance UID, the current version first."""

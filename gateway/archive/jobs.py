@@ -183,6 +183,18 @@ class Jobs:
                 (kind, study, destination),
             ).rowcount
 
+    def hasten(self, kind: str, study: str) -> bool:
+        """Make a job due that waits only for its time, neither for others nor after a failure; tell whether it did."""
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            return bool(
+                connection.execute(
+                    "UPDATE job SET not_before = min(not_before, ?1), again = min(again, ?1)"
+                    " WHERE kind = ?2 AND study = ?3 AND state <> 'held' AND attempts = 0 AND reason = ''",
+                    (now, kind, study),
+                ).rowcount
+            )
+
     def next_due(self, kind: str, destination: str = "") -> float | None:
         """Return when the next waiting job is due, None if none waits."""
         sql = "SELECT min(not_before) FROM job WHERE kind = ? AND destination = ? AND state = 'waiting'"

@@ -38,7 +38,7 @@ class RecoveryReport:
     missing : list of str
         Archive names of objects waiting for conversion whose file is gone.
     records : int
-        Records of conversions and of storage commitment that the index had lost.
+        Records of conversions and of storage commitment, asked by whom it may be, that the index had lost.
     """
 
     swept: int = 0
@@ -54,7 +54,7 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
     report = RecoveryReport(swept=archive.files.sweep())
     for name in sorted(set(names := archive.files.waiting()) - _known(archive, names)):
         _recover_file(archive, name, policy, report)
-    report.records = partitions.replay(archive) + archive.commitments.replay()
+    report.records = partitions.replay(archive) + archive.commitments.replay() + archive.promises.replay()
     sql = "SELECT name FROM instance WHERE settled = 0 AND kind = 'received'"
     for (name,) in archive.database.rows(sql):
         try:

@@ -213,6 +213,20 @@ _COMMITMENT = (
     "CREATE INDEX asked_by_study ON asked(study, destination)",
 )
 
+# What others want the box to commit to (`gateway.archive.promises`). found: NULL until something was found.
+_PROMISES = (
+    """CREATE TABLE promise (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, requester TEXT NOT NULL, called TEXT NOT NULL,
+        transaction_uid TEXT NOT NULL, state TEXT NOT NULL, asked_at REAL NOT NULL, due REAL NOT NULL,
+        kept_until REAL NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL, total INTEGER NOT NULL,
+        committed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, concluded_at REAL)""",
+    "CREATE INDEX promise_due ON promise(state, due)",
+    """CREATE TABLE promise_reference (
+        promise INTEGER NOT NULL REFERENCES promise(id) ON DELETE CASCADE, position INTEGER NOT NULL,
+        sop_class TEXT NOT NULL, sop_instance TEXT NOT NULL, found INTEGER, reason TEXT NOT NULL DEFAULT '',
+        retrieve_ae TEXT NOT NULL DEFAULT '', PRIMARY KEY (promise, position)) WITHOUT ROWID""",
+)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
@@ -222,6 +236,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0006_query_columns", _QUERY_COLUMNS),
     ("0007_study_tallies", _STUDY_TALLIES),
     ("0008_commitment", _COMMITMENT),
+    ("0009_promises", _PROMISES),
 )
 
 

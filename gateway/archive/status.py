@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.archive.custody import DELIVERED, FAILED, PENDING, REFUSED
 from gateway.archive.jobs import CONVERT, DELIVER, HELD, RUNNING, WAITING, Job
+from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
+from gateway.archive.promises import HELD as HELD_BACK
 from gateway.archive.views import View, name_of
 from gateway.standard.sop_classes import ENHANCED_CLASSES
 
@@ -59,17 +61,45 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
     -------
     dict
         ``idle`` (nothing is pending: held work waits for somebody, not for the box), ``waiting``, ``running``, ``held``
-        (numbers of jobs), ``intake`` (files not yet covered by a checkpoint) and ``studies``.
+        (numbers of jobs), ``intake`` (files not yet covered by a checkpoint), ``promises`` (requests for storage
+        commitment) and ``studies``.
     """
     counts = dict(archive.database.rows("SELECT state, count(*) FROM job GROUP BY state"))
+    promises = archive.promises.counts()
     unsettled = archive.database.row("SELECT 1 FROM instance WHERE settled = 0 LIMIT 1")
     return {
-        "idle": not unsettled and not counts.get(WAITING) and not counts.get(RUNNING),
+        "idle": not unsettled
+        and not counts.get(WAITING)
+        and not counts.get(RUNNING)
+        and not promises.get(OPEN)
+        and not promises.get(READY),
         "waiting": counts.get(WAITING, 0),
         "running": counts.get(RUNNING, 0),
         "held": counts.get(HELD, 0),
         "intake": len(archive.files.waiting()),
+        "promises": {
+            **{state: promises.get(state, 0) for state in (OPEN, READY, HELD_BACK, ANSWERED, GIVEN_UP)},
+            "requests": [_promise(one) for one in archive.promises.listing(limit)],
+        },
         "studies": study_status(archive, study, limit=limit),
+    }
+
+
+def _promise(promise: Promise) -> dict[str, Any]:
+    """Return how it stands with a request for storage commitment."""
+    return {
+        "requester": promise.requester,
+        "called": promise.called,
+        "transaction": promise.transaction,
+        "state": promise.state,
+        "asked_at": promise.asked_at,
+        "instances": promise.references,
+        "committed": promise.committed,
+        "failed": promise.failed,
+        "attempts": promise.attempts,
+        "next_attempt": promise.due if promise.state == READY else None,
+        "answered_at": promise.concluded_at if promise.state == ANSWERED else None,
+        "reason": promise.reason,
     }
 
 

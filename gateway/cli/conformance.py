@@ -19,6 +19,7 @@ from gateway.cli.conformance_annexes import (
     security,
     storage_classes,
 )
+from gateway.cli.conformance_commitment import commitment
 from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, services, table
 from gateway.network import negotiation, requestor, storage
 from gateway.network.transport import MAXIMUM_PDU, Timeouts
@@ -204,6 +205,8 @@ def _acceptance(box: Box, entity: Entity, number: str) -> Iterator[str]:
         if found:
             yield f"###### {group.name} (PS3.4 {group.section})"
             yield from _activity(group, entity, found)
+            if group.right == "commit":
+                yield from commitment(box, entity)
 
 
 def _activity(group: Group, entity: Entity, found: list[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gateway.archive.jobs import NOT_CONFIGURED
+from gateway.archive.promises import ANSWERED, GIVEN_UP, HELD, OPEN
 from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
 from gateway.errors import ArchiveError
 
@@ -48,9 +49,30 @@ def describe(status: dict[str, Any], now: float) -> Iterator[str]:
         yield "idle: nothing is pending" + (f"; {count(status['held'], 'job')} held" if status["held"] else "")
     else:
         yield f"busy: {status['running']} running, {status['waiting']} waiting, {status['held']} held"
+    for promise in status["promises"]["requests"]:
+        if promise["state"] != ANSWERED:
+            yield asked(promise, now)
     for study in status["studies"]:
         yield ""
         yield from describe_study(study, now)
+
+
+def asked(promise: dict[str, Any], now: float) -> str:
+    """Say how it stands with a request for storage commitment."""
+    head = f"commitment asked by {promise['requester']} {span(now - promise['asked_at'])} ago: "
+    decided = f"{promise['committed']} of {count(promise['instances'], 'object')} committed"
+    if promise["failed"]:
+        decided += f", {promise['failed']} not"
+    if promise["state"] == OPEN:
+        return head + "; ".join(filter(None, (decided, promise["reason"])))
+    if promise["state"] == GIVEN_UP:
+        return f"{head}{decided}; given up, nobody took the answer: {promise['reason']}"
+    if promise["state"] == HELD:
+        return f"{head}{decided}; not answered: {promise['reason']}"
+    if not promise["attempts"]:
+        return f"{head}{decided}; to be answered"
+    again = f"next attempt in {span((promise['next_attempt'] or now) - now)}, {_attempts(promise['attempts'])} so far"
+    return f"{head}{decided}; not answered ({promise['reason']}), {again}"
 
 
 def describe_study(study: dict[str, Any], now: float) -> Iterator[str]:

@@ -17,8 +17,8 @@ from pydicom import config
 from pydicom.uid import UID
 from pynetdicom.acse import ACSE
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_CANCEL_RQ, C_STORE_RQ, C_STORE_RSP, DIMSEMessage
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_EVENT_REPORT
+from pynetdicom.dimse_messages import C_CANCEL_RQ, C_STORE_RQ, C_STORE_RSP, N_EVENT_REPORT_RSP, DIMSEMessage
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import (
     A_ABORT,
     A_ASSOCIATE,
@@ -31,6 +31,7 @@ from pynetdicom.transport import AddressInformation
 
 from gateway.network import policy
 from gateway.network.commands import StoreRequest, request_of, store_request, store_response
+from gateway.network.commitment import Answers, serve_action
 from gateway.network.find import serve_find
 from gateway.network.get import serve_get
 from gateway.network.move import serve_move
@@ -98,6 +99,12 @@ class Messages(DIMSEServiceProvider):
         self.storing = False  # from the request to the response
         self.stored = 0
         self.refused = 0
+        self._sending = threading.Lock()
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; C-STORE is answered in another thread, and fragments of two messages may not be mixed."""
+        with self._sending:
+            super().send_msg(primitive, context_id)
 
     @property
     def partial(self) -> bool:
@@ -137,7 +144,7 @@ class Messages(DIMSEServiceProvider):
         fragment: Any = P_DATA()
         fragment.presentation_data_value_list = [[context_id, bytes((control,)) + value]]
         self.receive_primitive(fragment)
-        if type(message) not in (DIMSEMessage, C_CANCEL_RQ, C_STORE_RSP):
+        if type(message) not in (DIMSEMessage, C_CANCEL_RQ, C_STORE_RSP, N_EVENT_REPORT_RSP):
             # Another request has come: what was cancelled before is over, and message IDs come again. This is known
             # before the request is queued, since an Identifier follows; what cancels it cannot be here yet.
             self.cancel_req = {}
@@ -185,7 +192,8 @@ class Messages(DIMSEServiceProvider):
         if len(sop_class) > 64 or len(sop_instance) > 64:  # they come back as they came, unless they cannot
             sop_class = sop_instance = ""
         command = store_response(message_id, status, comment, sop_class, sop_instance)
-        self._association.dul.send_command(context_id, command, self.maximum_pdu_size)
+        with self._sending:
+            self._association.dul.send_command(context_id, command, self.maximum_pdu_size)
 
 
 class Acceptor(IncomingAssociation):
@@ -210,6 +218,8 @@ class Acceptor(IncomingAssociation):
         self.caller: Caller
         # What extended negotiation came to, by abstract syntax.
         self.options: dict[str, frozenset[str]] = {}
+        # What is to be said of its requests for storage commitment.
+        self.answers = Answers(self)
         self.stopping = False
         self.name = f"association {address[0]}:{address[1]}"
         self.acse = Negotiator(self)
@@ -259,6 +269,7 @@ class Acceptor(IncomingAssociation):
         try:
             super().run_reactor()
         finally:
+            self.answers.end()
             if self._holds_slot:
                 self.server.slots.give(self.server.worker)
                 event(
@@ -280,13 +291,15 @@ class Acceptor(IncomingAssociation):
         self.acse.negotiate_association()
         while self.is_established:
             try:
-                context_id, message = self.dimse.msg_queue.get(timeout=TICK)
+                context_id, message = self.dimse.msg_queue.get(timeout=min(TICK, self.answers.pause))
             except queue.Empty:
                 context_id = message = None
             if message is not None:
                 self._serve_request(message, context_id)
             else:
                 self._look_around()
+            if self.is_established:
+                self.answers.look()
 
     def _look_around(self) -> None:
         """See what else has happened than a message."""
@@ -315,6 +328,8 @@ class Acceptor(IncomingAssociation):
         if threading.current_thread() is not self:
             # pynetdicom has a thread of its own for each N-EVENT-REPORT; it has its turn like any other request.
             self.dimse.msg_queue.put((context_id, msg))
+            return
+        if isinstance(msg, N_EVENT_REPORT) and self.answers.responded(msg):
             return
         context = self._accepted_cx.get(context_id)
         service = _SERVICES.get(type(msg))
@@ -381,5 +396,6 @@ _SERVICES = {
     C_FIND: _answering(serve_find),
     C_GET: _answering(serve_get),
     C_MOVE: _move,
+    N_ACTION: serve_action,
     N_EVENT_REPORT: _answering(serve_result),
 }

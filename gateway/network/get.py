@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import P_DATA
 
 from gateway.errors import NetworkError, ObjectError
@@ -199,6 +199,8 @@ class OwnAssociation:
                 _, answer = self._association.dimse.msg_queue.get(timeout=1)
             except queue.Empty:
                 answer = None
+            if isinstance(answer, N_EVENT_REPORT) and self._association.answers.responded(answer):
+                continue
             if answer is not None:
                 break
             self._watch()

@@ -42,6 +42,9 @@ IDENTIFIER_SYNTAXES = frozenset(
     ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 )
 
+# Long lists of references are written item by item.
+LITTLE_ENDIAN = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
+
 # pynetdicom leaves out what has been retired since; old modalities and old archives still have it.
 STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts) | frozenset(
     uid
@@ -72,7 +75,7 @@ class Service(NamedTuple):
 REPORT = "report"
 
 STORAGE = Service("store", TRANSFER_SYNTAXES)
-COMMITMENT = Service("commit", IDENTIFIER_SYNTAXES)
+COMMITMENT = Service("commit", LITTLE_ENDIAN)
 SERVICES: dict[str, Service] = {
     **dict.fromkeys(STORAGE_CLASSES, STORAGE),
     **dict.fromkeys(FIND_MODELS, Service("query", IDENTIFIER_SYNTAXES)),
@@ -144,8 +147,8 @@ def negotiate(
     return answers
 
 
-# What the requestor must be allowed to, for the box to be SCP and to be SCU. None: nobody answers N-ACTION so far.
-_RIGHTS = {STORAGE: ("store", "retrieve"), COMMITMENT: (None, REPORT)}
+# What the requestor must be allowed to, for the box to be SCP and to be SCU.
+_RIGHTS = {STORAGE: ("store", "retrieve"), COMMITMENT: ("commit", REPORT)}
 
 
 def _roles(service: Service | None, item: Any, may: Collection[str]) -> Roles:

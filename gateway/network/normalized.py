@@ -130,20 +130,23 @@ class NormalizedAssociation:
         request.AffectedSOPInstanceUID = UID(sop_instance)
         return self._exchange(N_CREATE_RQ(), request, attributes)
 
-    def report(self, sop_instance: str, event_type: int, information: Dataset) -> Answer:
-        """Report an event (N-EVENT-REPORT, PS3.7 10.1.1) and return the answer; raises as `action`."""
+    def report(self, sop_instance: str, event_type: int, information: Dataset | bytes) -> Answer:
+        """Report an event (N-EVENT-REPORT, PS3.7 10.1.1) and return the answer; raises as `action`.
+
+        `information` may be encoded already, in Implicit VR Little Endian.
+        """
         request = N_EVENT_REPORT()
         request.AffectedSOPClassUID = UID(self.sop_class)
         request.AffectedSOPInstanceUID = UID(sop_instance)
         request.EventTypeID = event_type
         return self._exchange(N_EVENT_REPORT_RQ(), request, information)
 
-    def _exchange(self, message: DIMSEMessage, request: Any, content: Dataset) -> Answer:
+    def _exchange(self, message: DIMSEMessage, request: Any, content: Dataset | bytes) -> Answer:
         self._message_id = self._message_id % 0xFFFF + 1
         request.MessageID = self._message_id
         try:
             message.primitive_to_message(request)
-            encoded = encode(content, True, True) or b""
+            encoded = content if isinstance(content, bytes) else encode(content, True, True) or b""
             self._requestor.send(self._context_id, message, BytesSource(encoded))
             return self._answer(type(request))
         except BaseException:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.archive.views import view_named
+from gateway.archive.views import View, view_named
 from gateway.network.policy import NetworkSettings, Peer
 from gateway.pipeline.deliver import Target
+from gateway.pipeline.judgement import Place, Terms
+from gateway.pipeline.promises import PromisePolicy
+from gateway.pipeline.retry import Backoff
 from gateway.retrieval.engine import Destination
 from gateway.service.config import Config
 
@@ -52,3 +55,18 @@ def targets(config: Config) -> tuple[Target, ...]:
     """Return what goes where."""
     address = destinations(config)
     return tuple(Target(address[to.ae_title], view_named(to.view), to.when_refused) for to in config.destination)
+
+
+def promises(config: Config, backoff: Backoff) -> PromisePolicy:
+    """Return what the box commits to, for how long it tries, and where it calls who has asked."""
+    return PromisePolicy(
+        Terms(
+            delivered=config.commitment.means == "delivered",
+            places=tuple(Place(to.ae_title, view_named(to.view), to.commitment) for to in config.destination),
+            titles={config.gateway.ae_title: View.RECEIVED, **network_settings(config).views},
+        ),
+        addresses=destinations(config),
+        patience=config.commitment.patience_hours * 3600,
+        persistence=config.commitment.answer_days * 86400,
+        backoff=backoff,
+    )

@@ -171,6 +171,7 @@ def _put_in_order(config: Config, data_dir: Path) -> None:
     # A stop or a power cut is no failure of the study that was being worked on.
     archive.jobs.release_running(CONVERT)
     archive.jobs.release_running(DELIVER)
+    archive.promises.release()
     if held := archive.jobs.match_destinations([to.ae_title for to in config.destination]):
         warning("deliver.not_configured", jobs=held, remedy="name their destinations again; see gateway queue list")
     archive.close()
@@ -180,6 +181,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
     data_dir = config.data_dir
     targets = rooms.targets(config)
     slots = Slots(tuning.intake_workers, config.intake.max_associations)
+    promises = rooms.promises(config, tuning.deliveries)
     policy = ConversionPolicy(
         destinations=tuple(target.name for target in targets),
         backoff=tuning.conversions,
@@ -187,6 +189,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
     )
     converting = Pulse("convert", tuning.converting)
     delivering = tuple(Pulse(f"deliver to {target.name}", tuning.delivering) for target in targets)
+    committing = tuple(Pulse(one.name, tuning.delivering) for one in worker.PROMISERS)
 
     def convert(stop: Stop) -> None:
         listener.close()
@@ -194,7 +197,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
 
     def deliver(stop: Stop) -> None:
         listener.close()
-        worker.deliver(data_dir, targets, delivering, tuning.deliveries, stop, tuning.grace)
+        worker.deliver(data_dir, targets, delivering, tuning.deliveries, promises, committing, stop, tuning.grace)
 
     def intake_of(number: int) -> Role:
         died = False  # kept by the parent, seen by what it forks afterwards
@@ -212,7 +215,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
 
     return [
         *(intake_of(number) for number in range(tuning.intake_workers)),
-        Role("deliver", deliver, pulses=delivering),
+        Role("deliver", deliver, pulses=(*delivering, *committing)),
         Role("convert", convert, niceness=10, pulses=(converting,)),
     ]
 

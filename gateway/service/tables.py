@@ -37,6 +37,8 @@ keep_days = 7                 # after the last destination has committed
 
 [commitment]
 means = "delivered"           # or "stored"
+patience_hours = 24           # then what is not safe is reported as failed
+answer_days = 7               # that an answer nobody takes is tried again
 
 [[peer]]
 ae_title = "CT1"
@@ -67,6 +69,7 @@ Host = Annotated[str, Meta(pattern=r"^[^\s/]+\Z", title="a host name or an IP ad
 Folder = Annotated[str, Meta(pattern=r"^/", title="an absolute path")]
 Seconds = Annotated[float, Meta(ge=0, le=604800, title="a number of seconds from 0 to 604800 (a week)")]
 Days = Annotated[float, Meta(ge=0, le=36500, title="a number of days from 0 to 36500")]
+Hours = Annotated[float, Meta(ge=0, le=8760, title="a number of hours from 0 to 8760 (a year)")]
 Count = Annotated[int, Meta(ge=1, le=1000, title="a whole number from 1 to 1000")]
 QuotaText = Annotated[
     str,
@@ -135,9 +138,14 @@ class Commitment(Table, frozen=True):
     means: Annotated[
         Means,
         says(
-            "`delivered`: every object that carries the instance is committed by the destination; `stored`: kept here."
+            "`delivered`: every object that carries the instance is at every destination, and committed there if that "
+            "has `commitment`; `stored`: kept here."
         ),
     ] = "delivered"
+    patience_hours: Annotated[
+        Hours, says("What is not safe by then is reported as failed, so that the modality keeps its copy.")
+    ] = 24
+    answer_days: Annotated[Days, says("How long an answer that the modality does not take is tried again.")] = 7
 
 
 class Peer(Table, frozen=True):

@@ -1,4 +1,7 @@
-"""The workers behind the intake: one process converts, one delivers with a thread for each destination."""
+"""The workers behind the intake: one process converts, one delivers with a thread for each destination.
+
+The delivery process also looks into the requests for storage commitment and answers them, in two threads more.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,17 @@ import threading
 from pathlib import Path
 
 from gateway.archive.index import Archive
+from gateway.network.commitment import Reporter
 from gateway.network.sender import Sender
 from gateway.pipeline.convert import ConversionPolicy, Converter
 from gateway.pipeline.deliver import Deliverer, Target
+from gateway.pipeline.promises import Examiner, PromisePolicy, Teller
 from gateway.pipeline.retry import Backoff
 from gateway.service.liveness import Pulse, Watched
 from gateway.service.process import Stop
+
+# Who works on what the box was asked to promise, a thread each.
+PROMISERS = (Examiner, Teller)
 
 
 def convert(data_dir: Path, quiet: float, policy: ConversionPolicy, stop: Stop) -> None:
@@ -23,16 +31,29 @@ def convert(data_dir: Path, quiet: float, policy: ConversionPolicy, stop: Stop) 
 
 
 def deliver(
-    data_dir: Path, targets: tuple[Target, ...], pulses: tuple[Pulse, ...], backoff: Backoff, stop: Stop, grace: float
+    data_dir: Path,
+    targets: tuple[Target, ...],
+    delivering: tuple[Pulse, ...],
+    backoff: Backoff,
+    policy: PromisePolicy,
+    committing: tuple[Pulse, ...],
+    stop: Stop,
+    grace: float,
 ) -> None:
-    """Deliver to every destination until the end; each of `targets` has its sign of life."""
+    """Deliver to every destination, and answer requests for storage commitment, until the end.
+
+    Each of `targets` and of `PROMISERS` has its sign of life.
+    """
     archive = Archive(data_dir)
     sender = Sender()
     deliverers = [
         Deliverer(archive, target, sender, backoff=backoff, stop=Watched(stop, pulse).is_set, grace=grace)
-        for target, pulse in zip(targets, pulses, strict=True)
+        for target, pulse in zip(targets, delivering, strict=True)
     ]
     threads = [threading.Thread(target=one.run, name=f"deliver {one.target.name}") for one in deliverers]
+    for kind, pulse in zip(PROMISERS, committing, strict=True):
+        promiser = kind(archive, policy, Reporter(), Watched(stop, pulse).is_set)
+        threads.append(threading.Thread(target=promiser.run, name=promiser.name))
     for thread in threads:
         thread.start()
     stop.wait()
