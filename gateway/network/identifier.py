@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -126,15 +127,29 @@ def parse(data: bytes, transfer_syntax: str) -> DataSet:
     ObjectError
         If they are no data set.
     """
-    syntax = UID(transfer_syntax)
-    if syntax.is_deflated:
+    syntax = _syntax(transfer_syntax)
+    if syntax.deflated:
         engine = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             data = engine.decompress(data, LONGEST)
         except zlib.error as error:
             raise ObjectError("Identifier", "cannot be inflated", found=str(error)) from None
-    encoding = Syntax(implicit=syntax.is_implicit_VR, big_endian=not syntax.is_little_endian)
+    encoding = Syntax(implicit=syntax.implicit, big_endian=syntax.big_endian)
     return parse_dataset(data, 0, len(data), encoding)[0]
+
+
+class _Encoding(NamedTuple):
+    """What a transfer syntax says of the bytes of an Identifier."""
+
+    implicit: bool
+    big_endian: bool
+    deflated: bool
+
+
+@lru_cache(maxsize=16)
+def _syntax(transfer_syntax: str) -> _Encoding:
+    syntax = UID(transfer_syntax)
+    return _Encoding(syntax.is_implicit_VR, not syntax.is_little_endian, syntax.is_deflated)
 
 
 def request(ds: DataSet, model: str, negotiated: frozenset[str]) -> Request:
@@ -300,12 +315,12 @@ def encoded(values: Values, said: Mapping[str, str], characters: CharacterSet, t
 
 def transferred(ds: DataSet, transfer_syntax: str) -> bytes:
     """Encode a data set in one of the transfer syntaxes of identifiers."""
-    syntax = UID(transfer_syntax)
-    if not syntax.is_little_endian:
+    syntax = _syntax(transfer_syntax)
+    if syntax.big_endian:
         decoded = dsutils.decode(BytesIO(encode(ds)), False, True)
         return dsutils.encode(decoded, False, False) or b""
-    data = encode(ds, implicit=syntax.is_implicit_VR)
-    if not syntax.is_deflated:
+    data = encode(ds, implicit=syntax.implicit)
+    if not syntax.deflated:
         return data
     engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     data = engine.compress(data) + engine.flush()

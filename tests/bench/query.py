@@ -29,6 +29,7 @@ TAGS = {
     "patient ID": "00100020",
     "accession number": "00080050",
     "beginning of a name": "00100010",
+    "beginning of a common name": "00100010",
     "middle of a name": "00100010",
     "one day": "00080020",
     "modality in study": "00080061",
@@ -50,7 +51,7 @@ def queries(studies: int, repeats: int) -> list[tuple[str, dict[str, str]]]:
         values = {
             "patient ID": patient_of(study)["PatientID"],
             "accession number": study_of(study)["AccessionNumber"],
-            "beginning of a name": name.split("^")[0][:-1].upper() + "*",
+            _beginning(name): name.split("^")[0][:-1].upper() + "*",
             "middle of a name": f"*{name.split('^')[0][2:]}^*",
             "one day": study_of(study)["StudyDate"],
             "modality in study": "PT",
@@ -58,6 +59,11 @@ def queries(studies: int, repeats: int) -> list[tuple[str, dict[str, str]]]:
         asked += [(kind, identifier(**{TAGS[kind]: value})) for kind, value in values.items()]
     random.shuffle(asked)
     return asked
+
+
+def _beginning(name: str) -> str:
+    """Return what kind of query the beginning of a name is: a hundred patients share a name without a number."""
+    return "beginning of a name" if name.split("^")[0][-1].isdigit() else "beginning of a common name"
 
 
 def ask(port: int, called: str, asked: list[tuple[str, dict[str, str]]]) -> list[list[Any]]:
@@ -93,7 +99,11 @@ def measure(work: Path, instances: int, repeats: int, load_seconds: float) -> li
     kinds = Table(
         f"study-level C-FIND, {repeats} of each kind in one association: ms to the final response",
         [Measure("median"), Measure("95th percentile", aim=AIM_MS), Measure("matches", digits=0)],
-        notes=["every match has 9 attributes, Modalities in Study and both counts among them"],
+        notes=[
+            "every match has 9 attributes, Modalities in Study and both counts among them",
+            "a tenth of the queries by the beginning of a name is for one that a hundred patients have; the aim is for "
+            "an answer of few studies",
+        ],
     )
     listing = Table(
         "all studies listed",
@@ -129,6 +139,8 @@ def _ask_all(
     answers = ask(server.port, called, queries(studies, repeats))
     for kind in TAGS:
         taken = [answer for answer in answers if answer[0] == kind]
+        if not taken:
+            continue
         times = sorted(answer[2] for answer in taken)
         matches = statistics.mean(answer[3] for answer in taken)
         kinds.add(f"{subject}: {kind}", statistics.median(times), times[int(len(times) * 0.95)], matches)
