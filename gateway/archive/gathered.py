@@ -68,13 +68,18 @@ def _modalities(asked: Asked, view: View, options: Options) -> Sql | None:
     )
     if options.multiple and len(values) > 1:
         return joined((_studies([term], table, blank) for term in terms), "AND")
-    return _studies(terms, table, blank)
+    return _studies(terms, table, None if options.exact else blank)
 
 
-def _studies(terms: list[Sql], table: Sql, blank: Sql) -> Sql:
+def _studies(terms: list[Sql], table: Sql, blank: Sql | None) -> Sql:
     found = joined(terms, "OR")
-    text = f"t.id IN (SELECT m.study FROM study_modality m WHERE {found.text} AND {table.text} UNION {blank.text})"
-    return Sql(text, (*found.values, *table.values, *blank.values))
+    text, values = (
+        f"SELECT m.study FROM study_modality m WHERE {found.text} AND {table.text}",
+        found.values + table.values,
+    )
+    if blank is not None:
+        text, values = f"{text} UNION {blank.text}", values + blank.values
+    return Sql(f"t.id IN ({text})", values)
 
 
 def _known_modalities(view: View) -> Sql:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,6 +96,12 @@ def matches(
                         return
     except Interrupted:
         return
+
+
+def index_identity(archive: Archive) -> bytes:
+    """Return what tells this index from one that is rebuilt, in which entities have other ids."""
+    row = archive.database.row("SELECT min(applied_at) FROM _sqlite_migrations")
+    return zlib.crc32(str(row[0] if row else "").encode()).to_bytes(4, "big")
 
 
 def _values(statement: Statement, row: tuple, syntaxes: Syntaxes) -> dict[int, Sequence[Any]]:

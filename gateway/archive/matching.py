@@ -94,6 +94,9 @@ class Options:
         Offset from UTC, in minutes, of dates and times in the request, if they are to be adjusted.
     empty, multiple : bool
         Empty Value Matching and Multiple Value Matching.
+    exact : bool
+        Not as DICOM has it: keys in columns and modalities are compared letter by letter, without wild cards, and what
+        has no value matches none.
     """
 
     combined: bool = False
@@ -101,6 +104,7 @@ class Options:
     zone: int | None = None
     empty: bool = False
     multiple: bool = False
+    exact: bool = False
 
 
 class Sql(NamedTuple):
@@ -172,6 +176,8 @@ def path(tag: int, form: bool = False) -> str:
 
 def wanted(asked: Asked, options: Options) -> tuple[str, ...]:
     """Return the values to be compared; none is universal matching."""
+    if options.exact:
+        return asked.values
     if all(value.strip("*") == "" for value in asked.values):
         return ()
     if len(asked.values) > MOST_VALUES and asked.vr != "UI":
@@ -204,7 +210,8 @@ def in_column(asked: Asked, place: Column, options: Options) -> Sql | None:
     if asked.vr == "UI":
         return any_of(place.forms[0], values)
     terms = [compare(asked, value, place.forms.__getitem__, options) for value in values]
-    return joined((joined(terms, "AND" if _is_multiple(asked, options) else "OR"), Sql(place.blank)), "OR")
+    found = joined(terms, "AND" if _is_multiple(asked, options) else "OR")
+    return found if options.exact else joined((found, Sql(place.blank)), "OR")
 
 
 def any_of(column: str, values: Sequence[str]) -> Sql:
@@ -289,13 +296,13 @@ def compare(asked: Asked, value: str, form: Callable[[int], str], options: Optio
         except ValueError:
             raise KeyValueError(asked.tag, "is no number", found=value[:64]) from None
     if asked.vr in WILD_CARDS:
-        return _text(asked, value, form(0))
+        return _text(asked, value, form(0), options)
     return Sql(f"{form(0)} = ?", (value,))
 
 
-def _text(asked: Asked, value: str, expression: str) -> Sql:
+def _text(asked: Asked, value: str, expression: str, options: Options) -> Sql:
     """Compare text, with wild cards if it has any; a beginning without wild cards lets an index be used."""
-    if "*" not in value and "?" not in value:
+    if options.exact or ("*" not in value and "?" not in value):
         return Sql(f"{expression} = ?", (value,))
     if len(value) > LONGEST_PATTERN or value.count("*") > MOST_STARS:
         raise KeyValueError(asked.tag, "is too long a pattern", expected=f"at most {MOST_STARS} asterisks")
@@ -314,8 +321,8 @@ def _name(asked: Asked, value: str, form: Callable[[int], str], options: Options
         found = [_sounds(asked, word, form(3)) for word in forms.words(" ".join(groups)) if word.strip("*")]
         return joined(found, "AND") if found else Sql("TRUE")
     if len(groups) == 1:
-        return joined((_text(asked, groups[0], form(number)) for number in range(3)), "OR")
-    terms = [_text(asked, group, form(number)) for number, group in enumerate(groups) if group.strip("*")]
+        return joined((_text(asked, groups[0], form(number), options) for number in range(3)), "OR")
+    terms = [_text(asked, group, form(number), options) for number, group in enumerate(groups) if group.strip("*")]
     return joined(terms, "AND") if terms else Sql("TRUE")
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "status": "Show what the box is doing, per study and destination.",
     "doctor": "Look whether everything the gateway needs is as it should be.",
     "queue": "See and hurry the work that waits.",
-    "fhir": "Print a study as a FHIR R5 ImagingStudy resource.",
+    "fhir": "Print a study, or those that a search finds, as FHIR R5 ImagingStudy resources.",
     "config": "Check the configuration, show what is in effect, print an example or the conformance statement.",
 }
 

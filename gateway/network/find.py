@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from pynetdicom.dimse_messages import C_FIND_RSP
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.pdu_primitives import P_DATA
 
-from gateway.archive.matches import Match, matches
+from gateway.archive.matches import Match, index_identity, matches
 from gateway.archive.matching import Asked, KeyValueError
 from gateway.archive.query import Query
 from gateway.archive.views import View, name_of, view_named
@@ -145,7 +144,7 @@ def _answer(find: _Find, archive: Archive, settings: NetworkSettings, options: f
     said = {"QueryRetrieveLevel": asked.level, "RetrieveAETitle": settings.title_of(view, find.called)}
     if asked.view:
         said["QueryRetrieveView"] = asked.view
-    find.say(asked, said, _index_identity(archive))
+    find.say(asked, said, index_identity(archive))
     query = _query(archive, asked, view)
     found = matches(archive, query, syntaxes=available, interrupted=find.cancelled)
     with contextlib.closing(found):
@@ -196,12 +195,6 @@ _LEVELS = {STUDY: b"T", SERIES: b"S", IMAGE: b"I"}
 _TABLES = {STUDY: "study", SERIES: "series", IMAGE: "instance"}
 
 
-def _index_identity(archive: Archive) -> bytes:
-    """Return what tells this index from one that is rebuilt."""
-    row = archive.database.row("SELECT min(applied_at) FROM _sqlite_migrations")
-    return zlib.crc32(str(row[0] if row else "").encode()).to_bytes(4, "big")
-
-
 def record_key(level: str, identity: bytes, number: int) -> bytes:
     """Return the record key of an entity."""
     return _LEVELS[level] + b"\1" + identity + number.to_bytes(8, "big")
@@ -210,7 +203,7 @@ def record_key(level: str, identity: bytes, number: int) -> bytes:
 def _id_of(archive: Archive, level: str, key: bytes) -> int:
     """Return the id in a record key; one that is not of this index and level is invalid (A710)."""
     number = int.from_bytes(key[6:], "big") if len(key) == 14 else 0
-    if key != record_key(level, _index_identity(archive), number):
+    if key != record_key(level, index_identity(archive), number):
         raise _Refused(INVALID_PRIOR_KEY)
     last = archive.database.row(f"SELECT max(id) FROM {_TABLES[level]}")
     if not last or last[0] is None or number > last[0]:

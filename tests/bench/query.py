@@ -25,11 +25,12 @@ STUDIES = 2000
 
 # What every query wants to have back: names and dates, what is counted, what is gathered.
 RETURNED = ("00080020", "00080030", "00080050", "00080061", "00100010", "00100020", "0020000D", "00201206", "00201208")
+COMMON = "beginning of a common name"
 TAGS = {
     "patient ID": "00100020",
     "accession number": "00080050",
     "beginning of a name": "00100010",
-    "beginning of a common name": "00100010",
+    COMMON: "00100010",
     "middle of a name": "00100010",
     "one day": "00080020",
     "modality in study": "00080061",
@@ -63,7 +64,7 @@ def queries(studies: int, repeats: int) -> list[tuple[str, dict[str, str]]]:
 
 def _beginning(name: str) -> str:
     """Return what kind of query the beginning of a name is: a hundred patients share a name without a number."""
-    return "beginning of a name" if name.split("^")[0][-1].isdigit() else "beginning of a common name"
+    return "beginning of a name" if name.split("^")[0][-1].isdigit() else COMMON
 
 
 def ask(port: int, called: str, asked: list[tuple[str, dict[str, str]]]) -> list[list[Any]]:
@@ -99,27 +100,28 @@ def measure(work: Path, instances: int, repeats: int, load_seconds: float) -> li
     kinds = Table(
         f"study-level C-FIND, {repeats} of each kind in one association: ms to the final response",
         [Measure("median"), Measure("95th percentile", aim=AIM_MS), Measure("matches", digits=0)],
-        notes=[
-            "every match has 9 attributes, Modalities in Study and both counts among them",
-            "a tenth of the queries by the beginning of a name is for one that a hundred patients have; the aim is for "
-            "an answer of few studies",
-        ],
+        notes=["every match has 9 attributes, Modalities in Study and both counts among them"],
+    )
+    many = Table(
+        "study-level C-FIND of a name that a hundred patients have: ms to the final response",
+        [Measure("median"), Measure("95th percentile"), Measure("matches", digits=0)],
+        notes=["a tenth of the queries by the beginning of a name"],
     )
     listing = Table(
         "all studies listed",
         [Measure("studies", digits=0), Measure("first ms", aim=FIRST_AIM_MS), Measure("total ms", digits=0)],
     )
     listing.measures = [*listing.measures, Measure("memory MB"), Measure("more while listing MB")]
-    _box(work / "box", instances, studies, repeats, kinds, listing)
+    _box(work / "box", instances, studies, repeats, kinds, many, listing)
     for name, server, count in _others(work, load_seconds):
         with server:
             held, seconds = _load(work, server.port, name, load_seconds)
             subject = f"{name}, {held} instances in {held // 5} studies loaded in {seconds:.0f} s"
-            _ask_all(server, count, subject, held // 5, repeats, kinds, listing)
-    return [kinds, listing]
+            _ask_all(server, count, subject, held // 5, repeats, kinds, many, listing)
+    return [kinds, many, listing]
 
 
-def _box(folder: Path, instances: int, studies: int, repeats: int, kinds: Table, listing: Table) -> None:
+def _box(folder: Path, instances: int, studies: int, repeats: int, kinds: Table, many: Table, listing: Table) -> None:
     server = peers.box(folder)
     said = run(
         [sys.executable, "-m", "tests.bench.big_index", str(folder / "data"), str(instances), str(studies)],
@@ -130,11 +132,11 @@ def _box(folder: Path, instances: int, studies: int, repeats: int, kinds: Table,
     kinds.notes.append(f"index of {instances} instances in {studies} studies, {size:.0f} MB, made in {said.strip()} s")
     kinds.notes.append(_plans(folder / "data"))
     with server:
-        _ask_all(server, "GATEWAY", OURS, studies, repeats, kinds, listing)
+        _ask_all(server, "GATEWAY", OURS, studies, repeats, kinds, many, listing)
 
 
 def _ask_all(
-    server: Server, called: str, subject: str, studies: int, repeats: int, kinds: Table, listing: Table
+    server: Server, called: str, subject: str, studies: int, repeats: int, kinds: Table, many: Table, listing: Table
 ) -> None:
     answers = ask(server.port, called, queries(studies, repeats))
     for kind in TAGS:
@@ -143,7 +145,8 @@ def _ask_all(
             continue
         times = sorted(answer[2] for answer in taken)
         matches = statistics.mean(answer[3] for answer in taken)
-        kinds.add(f"{subject}: {kind}", statistics.median(times), times[int(len(times) * 0.95)], matches)
+        table = many if kind == COMMON else kinds
+        table.add(f"{subject}: {kind}", statistics.median(times), times[int(len(times) * 0.95)], matches)
     before = _memory(server)
     lists = ask(server.port, called, [("all", identifier())] * 5)
     for _, first, total, count, _ in lists:

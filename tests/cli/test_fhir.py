@@ -59,6 +59,28 @@ def test_H7_a_study_is_found_by_its_accession_number_if_that_is_of_one_study_onl
     assert json.loads(run(tmp_path, "1.5").stdout)["id"] == "1.5"
 
 
+def test_H4_the_command_searches_a_view_and_links_what_follows(box: Archive, tmp_path: Path) -> None:
+    store(box, ct("1.5.5.1", study="1.5", series="1.5.5", PatientID="P9"))
+    done = run(tmp_path, "--search", "modality=CT&_count=1", "--view", "enhanced", "--base", "http://box/fhir")
+    assert (done.exit_code, done.stderr) == (0, "")
+    bundle = json.loads(done.stdout)
+    (entry,) = bundle["entry"]
+    validated(entry["resource"])
+    assert (entry["fullUrl"], entry["resource"]["numberOfInstances"]) == (f"http://box/fhir/ImagingStudy/{STUDY}", 1)
+    following = {link["relation"]: link["url"] for link in bundle["link"]}["next"]
+    rest = run(tmp_path, "--search", following.partition("?")[2], "--view", "enhanced")
+    assert [entry["resource"]["id"] for entry in json.loads(rest.stdout)["entry"]] == ["1.5"]
+    assert json.loads(run(tmp_path, "--search", "patient=P9").stdout)["entry"][0]["resource"]["id"] == "1.5"
+
+
+def test_H4_a_search_that_is_none_is_wrong_usage(box: Archive, tmp_path: Path) -> None:
+    done = run(tmp_path, "--search", "colour=red")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--search: colour: is unknown; expected _id, identifier" in done.stderr
+    assert run(tmp_path).exit_code == 2
+    assert run(tmp_path, STUDY, "--search", "modality=CT").exit_code == 2
+
+
 def test_a_study_that_is_not_here_or_a_view_that_is_none_is_refused(box: Archive, tmp_path: Path) -> None:
     done = run(tmp_path, "1.9")
     assert (done.exit_code, done.stdout) == (1, "")
