@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.archive.database import Database
-from gateway.archive.files import Files, key_of, write_durable
+from gateway.archive.durable import write_durable
+from gateway.archive.files import Files, key_of
 from gateway.clock import Clock
 from gateway.errors import ArchiveError
 from gateway.observe import event, fault
