@@ -35,10 +35,13 @@ from gateway.cli import logs
 from gateway.service.lean import without_decoders
 with without_decoders():
     from gateway.pipeline.retry import Backoff
-    from gateway.service import config, supervisor
+    from gateway.pipeline.commit import Patience
+    from gateway.service import config, supervisor, worker
 logs.set_up(logging.INFO)
 quick = Backoff(first=0.2, longest=1.0)
-tuning = supervisor.Tuning(grace=3.0, deliveries=quick, conversions=quick, **json.loads(sys.argv[2]))
+slow = Backoff(first=1.0, longest=4.0, spread=0)
+pace = worker.Pace(quick, Patience(stay=0.5, answer=slow, refused=slow), slow)
+tuning = supervisor.Tuning(grace=3.0, deliveries=pace, conversions=quick, **json.loads(sys.argv[2]))
 supervisor.run(config.load(sys.argv[1]), tuning, lambda: config.load(sys.argv[1]))
 """
 

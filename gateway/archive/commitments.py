@@ -228,11 +228,29 @@ class Commitments:
         with self._database.transaction() as connection:
             return connection.execute(sql, values).rowcount
 
+    def forgive(self, study: str, destination: str) -> None:
+        """Count anew how often what the destination does not have is delivered again."""
+        with self._database.transaction() as connection:
+            sql = "UPDATE delivery SET lost = 0 WHERE study = ? AND destination = ? AND commitment = ? AND failure = ?"
+            connection.execute(sql, (study, destination, REFUSED, NO_SUCH_OBJECT))
+
+    def unasked(self, destination: str) -> list[str]:
+        """Return the studies that a destination has, of which something has not been asked for."""
+        sql = """SELECT DISTINCT study FROM delivery d WHERE destination = ? AND state = 'delivered' AND commitment = ''
+            AND NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'deliver' AND j.study = d.study
+                AND j.destination = d.destination) ORDER BY study"""
+        return [study for (study,) in self._database.rows(sql, (destination,))]
+
     def open(self, study: str, destination: str) -> list[Transaction]:
         """Return the transactions that wait for an answer, the oldest first."""
         sql = """SELECT uid, study, destination, state, asked_at, answered_at FROM asked
             WHERE study = ? AND destination = ? AND state = 'asked' ORDER BY asked_at"""
         return [Transaction._make(row) for row in self._database.rows(sql, (study, destination))]
+
+    def is_open(self, transaction: Transaction) -> bool:
+        """Tell whether a transaction still waits for its answer."""
+        found = self._database.row("SELECT state FROM asked WHERE uid = ?", (transaction.uid,))
+        return found == (ASKED,)
 
     def replay(self) -> int:
         """Put the records that the index does not contain into it and return their number."""

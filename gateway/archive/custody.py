@@ -26,6 +26,9 @@ FAILED = "failed"
 # A destination that fetches has been told of it (PS3.4 annex R).
 NOTIFIED = "notified"
 
+# Reason of a decision: nothing is asked of a destination that fetches.
+FETCHES = "as configured: it is notified and fetches"
+
 # What came of asking for storage commitment (PS3.4 annex J).
 ASKED = "asked"
 COMMITTED = "committed"
@@ -169,6 +172,16 @@ class Custody:
     def delivered(self, study: str, destination: str, row: InstanceRow, status: int = 0, reason: str = "") -> None:
         """Note that the destination answered with success or a warning."""
         self._note(study, destination, row, DELIVERED, status, reason)
+
+    def notified(self, study: str, destination: str, rows: Sequence[InstanceRow]) -> None:
+        """Note that a destination which fetches has been told of instances."""
+        sql = """UPDATE delivery SET state = ?, status = NULL, reason = '', attempts = attempts + 1, at = ?
+            WHERE study = ? AND destination = ? AND sop_instance = ? AND state <> ?"""
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            connection.executemany(
+                sql, [(NOTIFIED, now, study, destination, row.sop_instance, DELIVERED) for row in rows]
+            )
 
     def failed(
         self, study: str, destination: str, row: InstanceRow, status: int | None, reason: str, *, refused: bool = False

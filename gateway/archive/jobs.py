@@ -52,6 +52,11 @@ class Job(NamedTuple):
     reason: str
     created_at: float
 
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody wants it done now, whatever it waits for (`Jobs.retry_now`)."""
+        return self.not_before == 0
+
 
 _COLUMNS = "id, kind, study, destination, state, not_before, attempts, reason, created_at"
 
@@ -135,6 +140,11 @@ class Jobs:
                 " WHERE id = ? AND state = 'running'",
                 (reason, job.id),
             )
+
+    def noticed(self, job: Job) -> None:
+        """Note that what a running job was scheduled for meanwhile is going to be looked at."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE job SET again = NULL WHERE id = ? AND state = 'running'", (job.id,))
 
     def put_off(self, job: Job, reason: str, not_before: float, attempts: int = 0) -> None:
         """Have a job wait for something until a time, or for less if it was scheduled meanwhile."""

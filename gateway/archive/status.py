@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive.custody import DELIVERED, FAILED, PENDING, REFUSED
+from gateway.archive import commitment_status
+from gateway.archive.custody import DELIVERED, FAILED, FETCHES, NOTIFIED, PENDING, REFUSED
 from gateway.archive.jobs import CONVERT, DELIVER, HELD, RUNNING, WAITING, Job
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
 from gateway.archive.promises import HELD as HELD_BACK
@@ -179,11 +180,12 @@ def _destinations(archive: Archive, study: str, jobs: list[Job]) -> list[dict[st
     for destination, state, count, reason, native in archive.database.rows(_DELIVERIES, (study,)):
         counts.setdefault(destination, {})[state] = (count, reason)
         decoded[destination] += native
+    commitments = commitment_status.of_study(archive.database, study, jobs)
     decisions = {one.destination: one for one in archive.custody.decisions(study)}
     waiting = {job.destination: job for job in jobs if job.kind == DELIVER}
     return [
         _destination(archive, study, name, counts.get(name, {}), decisions.get(name), waiting.get(name))
-        | {"decoded": decoded[name]}
+        | {"decoded": decoded[name], "commitment": commitments.get(name) or commitment_status.nothing()}
         for name in sorted(counts.keys() | decisions.keys() | waiting.keys())
     ]
 
@@ -196,7 +198,7 @@ def _destination(
     decision: Any,
     job: Job | None,
 ) -> dict[str, Any]:
-    known = {state: counts.get(state, (0, None))[0] for state in (DELIVERED, PENDING, REFUSED, FAILED)}
+    known = {state: counts.get(state, (0, None))[0] for state in (DELIVERED, PENDING, NOTIFIED, REFUSED, FAILED)}
     reasons = [reason for state, (_, reason) in counts.items() if state != DELIVERED and reason]
     outstanding = sum(known.values()) - known[DELIVERED]
     if decision is not None:
@@ -205,9 +207,11 @@ def _destination(
     return {
         "destination": name,
         "state": job.state if job else "incomplete" if outstanding else "done",
+        "mode": "pull" if decision is not None and decision.reason == FETCHES else "push",
         "form": name_of(decision.view) if decision is not None else None,
         "form_reason": decision.reason if decision is not None else "",
         "delivered": known[DELIVERED],
+        "notified": known[NOTIFIED],
         "outstanding": outstanding,
         "refused": known[REFUSED],
         "failed": known[FAILED],

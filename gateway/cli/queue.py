@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.archive.jobs import COMMIT, DELIVER
 from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
 from gateway.errors import GatewayError
 
@@ -48,9 +49,12 @@ def list_(study: str | None, destination: str | None, config_path: Path | None, 
         click.echo("nothing waits")
 
 
+_WORK = {DELIVER: "deliver to {}", COMMIT: "ask {} for commitment"}
+
+
 def describe(job: Job, now: float) -> str:
     """Return one line about a job."""
-    what = f"deliver to {job.destination}" if job.destination else job.kind
+    what = _WORK.get(job.kind, job.kind).format(job.destination)
     when = f"due in {span(job.not_before - now)}" if job.state == "waiting" and job.not_before > now else job.state
     tried = f", {count(job.attempts, 'attempt')} so far" if job.attempts else ""
     return f"{what}: {job.study}: {when}{tried}" + (f": {job.reason}" if job.reason else "")

@@ -86,7 +86,8 @@ def describe_study(study: dict[str, Any], now: float) -> Iterator[str]:
     yield f"  received: {count(received['instances'], 'object')} in {count(received['series'], 'series', 'series')}"
     yield from (f"  {line}" for line in conversion(study, now))
     for destination in study["destinations"]:
-        yield f"  {destination['destination']}: {delivery(destination, now)}"
+        said = filter(None, (delivery(destination, now), commitment(destination["commitment"], now)))
+        yield f"  {destination['destination']}: {'; '.join(said)}"
 
 
 def conversion(study: dict[str, Any], now: float) -> Iterator[str]:
@@ -152,6 +153,8 @@ def delivery(destination: dict[str, Any], now: float) -> str:
         gone = destination["reason"].endswith(NOT_CONFIGURED)
         remedy = "name it there again and restart the gateway" if gone else "after mending it, `gateway queue retry`"
         return f"held: {destination['reason']}; {remedy}"
+    if destination["mode"] == "pull" and destination["outstanding"]:
+        return _fetching(destination, progress, now)
     if state == "running":
         if destination["form"] is None:
             return "asking what it takes"
@@ -167,4 +170,32 @@ def delivery(destination: dict[str, Any], now: float) -> str:
         return f"incomplete: {progress} delivered: {destination['reason']}"
     why = f": {destination['form_reason']}" if form == "classic" and destination["form_reason"] else ""
     native = f", {destination['decoded']} of them decoded without loss" if destination["decoded"] else ""
-    return f"delivered {count(destination['delivered'], 'object')}" + (f" as {form}{why}" if form else "") + native
+    done = "fetched" if destination["mode"] == "pull" else "delivered"
+    return f"{done} {count(destination['delivered'], 'object')}" + (f" as {form}{why}" if form else "") + native
+
+
+def _fetching(destination: dict[str, Any], progress: str, now: float) -> str:
+    """Say what a destination that fetches has been told of and has fetched."""
+    if not destination["notified"]:
+        return f"to be notified: {destination['reason'] or 'it is due'}; {progress} fetched"
+    again = f", told again in {span(destination['next_attempt'] - now)}" if destination["next_attempt"] else ""
+    return f"notified of {count(destination['notified'], 'object')}{again}; {progress} fetched"
+
+
+def commitment(known: dict[str, Any], now: float) -> str:
+    """Say what a destination has committed to, and what else it was asked."""
+    parts = [f"{known[name]} {words}" for name, words in _COMMITMENT if known[name]]
+    if known["state"] == "held":
+        parts.append(f"held: {known['reason']}; after mending it, `gateway queue retry`")
+    elif known["reason"]:
+        again = f", next look in {span(known['next_attempt'] - now)}" if known["next_attempt"] else ""
+        parts.append(f"{known['reason']}{again}")
+    return ", ".join(parts)
+
+
+_COMMITMENT = (
+    ("committed", "committed"),
+    ("asked", "asked to commit to"),
+    ("refused", "not committed"),
+    ("excluded", "never asked for"),
+)

@@ -17,6 +17,7 @@ from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import P_DATA
 
 from gateway.errors import NetworkError, ObjectError
+from gateway.network.fetched import Fetching
 from gateway.network.pdus import LARGEST_SENT
 from gateway.network.requestor import Timeouts
 from gateway.network.retrieve import RequestorGone, Retrieval
@@ -72,7 +73,9 @@ def serve_get(
 
     def work() -> Transcript:
         get.authorise(settings)
-        return get.perform(get.select(archive, settings), destination, archive, own)
+        return get.perform(
+            get.select(archive, settings), destination, archive, own, Fetching(archive, settings, get.calling)
+        )
 
     get.serve(work)
     # What came while a response was waited for, a request to stop among it, is looked at now.

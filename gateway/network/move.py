@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gateway.network.fetched import Fetching
 from gateway.network.retrieve import Refused, Retrieval
 from gateway.retrieval.engine import Outbound
 from gateway.retrieval.transcript import Transcript
@@ -65,6 +66,7 @@ def serve_move(
         rows = move.select(archive, settings)
         # The application entity that was called is the one that sends.
         destination = replace(known, calling_ae=move.called)
-        return move.perform(rows, destination, archive, outbound, originator=(move.calling, move.message_id))
+        fetching = Fetching(archive, settings, title)
+        return move.perform(rows, destination, archive, outbound, fetching, originator=(move.calling, move.message_id))
 
     move.serve(work, destination=title)

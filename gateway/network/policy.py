@@ -78,6 +78,8 @@ class NetworkSettings:
         Where C-MOVE can send to, by AE title.
     priors_from : frozenset of str
         AE titles the box delivers to: what comes from them are priors, neither converted nor delivered again.
+    pulls : mapping of str to View
+        AE titles of destinations that fetch, and the view each shall have.
     query_wait : float
         Seconds that a query for a patient or study, or a retrieval, waits for a conversion before it is answered.
     """
@@ -89,6 +91,7 @@ class NetworkSettings:
     max_associations: int = 20
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     priors_from: frozenset[str] = frozenset()
+    pulls: Mapping[str, View] = field(default_factory=dict)
     query_wait: float = 2.0
 
     def peer(self, ae_title: str) -> Peer | None:

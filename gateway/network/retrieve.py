@@ -14,6 +14,7 @@ from pynetdicom.dsutils import decode, encode
 from gateway.archive.views import View, name_of
 from gateway.conversion.frame_lists import INVALID_REQUEST, KEYS, NONE_FOUND, ExtractionError, FrameRequest
 from gateway.conversion.identity import Identity
+from gateway.network.fetched import Fetching
 from gateway.network.policy import LOOK
 from gateway.network.storage import plain
 from gateway.objects.elements import tag_of
@@ -24,7 +25,7 @@ from gateway.retrieval.engine import Destination, Outbound, run
 from gateway.retrieval.frames import extracted
 from gateway.retrieval.rendition import Rendition, Sources
 from gateway.retrieval.select import IdentifierError, Selection, selection
-from gateway.retrieval.transcript import Transcript
+from gateway.retrieval.transcript import Outcome, Transcript
 from gateway.retrieval.without_bulk import WithoutBulkData
 from gateway.standard.retrieve_models import RETRIEVE_MODELS
 
@@ -169,7 +170,13 @@ class Retrieval:
             raise Refused(IDENTIFIER_MISMATCH, str(error), error.tag) from None
 
     def perform(
-        self, rows: list[InstanceRow], destination: Destination, archive: Archive, outbound: Outbound, **more: Any
+        self,
+        rows: list[InstanceRow],
+        destination: Destination,
+        archive: Archive,
+        outbound: Outbound,
+        fetching: Fetching,
+        **more: Any,
     ) -> Transcript:
         """Do the sub-operations, telling the requestor meanwhile; `more` goes to the engine.
 
@@ -182,7 +189,7 @@ class Retrieval:
             return Transcript(rows)
         self.pending(Transcript(rows))
         try:
-            progress = self._send(rows, destination, archive, outbound, **more)
+            progress = self._send(rows, destination, archive, outbound, fetching, **more)
         except _Cancelled:
             progress = Transcript(rows)
             progress.cancelled = True
@@ -191,19 +198,25 @@ class Retrieval:
         return progress
 
     def _send(
-        self, rows: list[InstanceRow], destination: Destination, archive: Archive, outbound: Outbound, **more: Any
+        self,
+        rows: list[InstanceRow],
+        destination: Destination,
+        archive: Archive,
+        outbound: Outbound,
+        fetching: Fetching,
+        **more: Any,
     ) -> Transcript:
         with self._made(archive, rows) as (sources, made):
             progress = Transcript(made)
             rendition = self._rendition(archive, progress)
-            with contextlib.closing(rendition):
+            with contextlib.closing(rendition), contextlib.closing(fetching):
                 run(
                     sources,
                     made,
                     destination,
                     outbound,
                     transcript=progress,
-                    on_result=lambda row, outcome: self.pending(progress),
+                    on_result=lambda row, outcome: self._one_done(row, outcome, progress, fetching),
                     priority=self.priority,
                     cancelled=self.cancelled,
                     watch=lambda: self.watch(progress),
@@ -211,6 +224,12 @@ class Retrieval:
                     **more,
                 )
         return progress
+
+    def _one_done(self, row: InstanceRow, outcome: Outcome, progress: Transcript, fetching: Fetching) -> None:
+        """Note what became of one instance; who gets only a part of it does not have it."""
+        if self._frames is None and RETRIEVE_MODELS[self.model].bulk_data:
+            fetching.record(row, outcome)
+        self.pending(progress)
 
     def _rendition(self, archive: Archive, progress: Transcript) -> Rendition:
         if not RETRIEVE_MODELS[self.model].bulk_data:

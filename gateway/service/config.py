@@ -233,12 +233,40 @@ def _deliveries_to_self(config: Config) -> Iterator[Finding]:
             yield key, "this is the gateway's own address", {"found": found, "remedy": remedy}
 
 
+def _views_to_fetch(config: Config) -> Iterator[Finding]:
+    served = {"received", *config.views.values()}
+    for key, destination in _entries(config, "destination"):
+        if destination.mode == "pull" and destination.view not in served:
+            expected = f"a view that an AE title of this box possesses: {', '.join(sorted(served))}"
+            remedy = f"nobody could fetch it: add {destination.view!r} under an AE title to [views]"
+            yield (
+                f"{key}.view",
+                "no such view to fetch",
+                {
+                    "found": destination.view,
+                    "expected": expected,
+                    "remedy": remedy,
+                },
+            )
+
+
+def _fetching_without_right(config: Config) -> Iterator[Finding]:
+    peers = {peer.ae_title: (key, peer) for key, peer in _entries(config, "peer")}
+    for key, destination in _entries(config, "destination"):
+        other, peer = peers.get(destination.ae_title, ("", None))
+        if destination.mode == "pull" and peer is not None and "retrieve" not in peer.may:
+            remedy = f'it shall fetch: add "retrieve", or leave {other} out'
+            yield f"{other}.may", f"{key} has mode pull", {"found": ", ".join(peer.may), "remedy": remedy}
+
+
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _own_titles,
     _repeated_titles,
     _ports_without_host,
     _two_addresses,
     _deliveries_to_self,
+    _views_to_fetch,
+    _fetching_without_right,
 )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from gateway.archive.views import View, view_named
 from gateway.network.policy import NetworkSettings, Peer
-from gateway.pipeline.deliver import Target
 from gateway.pipeline.judgement import Place, Terms
 from gateway.pipeline.promises import PromisePolicy
 from gateway.pipeline.retry import Backoff
+from gateway.pipeline.visits import Target
 from gateway.retrieval.engine import Destination
 from gateway.service.config import Config
 
@@ -18,14 +19,30 @@ def network_settings(config: Config) -> NetworkSettings:
     """Return who may call, which AE titles the box answers to, and where C-MOVE can send."""
     return NetworkSettings(
         ae_title=config.gateway.ae_title,
-        peers=tuple(Peer(peer.ae_title, peer.host, frozenset(peer.may), peer.convert) for peer in config.peer),
+        peers=(*_peers(config), *_callers(config)),
         unknown_peers=config.intake.unknown_peers,
         views={title: view_named(view) for title, view in config.views.items()},
         max_associations=config.intake.max_associations,
         destinations=destinations(config),
         priors_from=frozenset(destination.ae_title for destination in config.destination),
+        pulls={to.ae_title: view_named(to.view) for to in config.destination if to.mode == "pull"},
         query_wait=config.intake.query_wait_seconds,
     )
+
+
+def _peers(config: Config) -> Iterator[Peer]:
+    """Yield the callers that are configured."""
+    for peer in config.peer:
+        yield Peer(peer.ae_title, peer.host, frozenset(peer.may), peer.convert)
+
+
+def _callers(config: Config) -> Iterator[Peer]:
+    """Yield the destinations that are no peers: they report storage commitment, and fetch if that is their mode."""
+    known = {peer.ae_title for peer in config.peer}
+    if config.intake.unknown_peers == "reject":
+        for to in config.destination:
+            if to.ae_title not in known:
+                yield Peer(to.ae_title, to.host, frozenset(("query", "retrieve") if to.mode == "pull" else ()))
 
 
 def destinations(config: Config) -> dict[str, Destination]:
@@ -54,7 +71,14 @@ def origins(config: Config) -> Callable[[str], tuple[bool, bool]]:
 def targets(config: Config) -> tuple[Target, ...]:
     """Return what goes where."""
     address = destinations(config)
-    return tuple(Target(address[to.ae_title], view_named(to.view), to.when_refused) for to in config.destination)
+    settings = network_settings(config)
+    made = []
+    for to in config.destination:
+        where, view, pull = address[to.ae_title], view_named(to.view), to.mode == "pull"
+        if pull:  # who fetches knows the box by the title it fetches from
+            where = replace(where, calling_ae=settings.title_of(view, settings.ae_title))
+        made.append(Target(where, view, to.when_refused, commitment=to.commitment, pull=pull))
+    return tuple(made)
 
 
 def promises(config: Config, backoff: Backoff) -> PromisePolicy:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gateway.archive.files import Files
 from gateway.archive.index import Archive
-from gateway.archive.jobs import CONVERT, DELIVER
+from gateway.archive.jobs import COMMIT, CONVERT, DELIVER
 from gateway.errors import ConfigError, NetworkError
 from gateway.network.slots import Slots
 from gateway.observe import event, warning
@@ -52,8 +52,10 @@ class Tuning:
         Seconds that objects in flight have at a stop; the processes get as much again.
     patience : float
         Seconds to wait for address and data directory while a box that was killed goes.
-    deliveries, conversions : Backoff
-        Delays between attempts.
+    deliveries : Pace
+        Delays at the destinations.
+    conversions : Backoff
+        Delay between attempts.
     accepting, converting, delivering : float
         Seconds without a sign of life after which a worker is taken for stuck. A conversion gives one for each study,
         and one of 10,000 slices takes minutes on a small board.
@@ -62,7 +64,7 @@ class Tuning:
     intake_workers: int = 2
     grace: float = 10.0
     patience: float = 5.0
-    deliveries: Backoff = field(default_factory=Backoff)
+    deliveries: worker.Pace = field(default_factory=worker.Pace)
     conversions: Backoff = field(default_factory=Backoff)
     accepting: float = 60.0
     converting: float = 900.0
@@ -171,6 +173,7 @@ def _put_in_order(config: Config, data_dir: Path) -> None:
     # A stop or a power cut is no failure of the study that was being worked on.
     archive.jobs.release_running(CONVERT)
     archive.jobs.release_running(DELIVER)
+    archive.jobs.release_running(COMMIT)
     archive.promises.release()
     if held := archive.jobs.match_destinations([to.ae_title for to in config.destination]):
         warning("deliver.not_configured", jobs=held, remedy="name their destinations again; see gateway queue list")
@@ -181,14 +184,14 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
     data_dir = config.data_dir
     targets = rooms.targets(config)
     slots = Slots(tuning.intake_workers, config.intake.max_associations)
-    promises = rooms.promises(config, tuning.deliveries)
+    promises = rooms.promises(config, tuning.deliveries.attempts)
     policy = ConversionPolicy(
         destinations=tuple(target.name for target in targets),
         backoff=tuning.conversions,
         recover=rooms.origins(config),
     )
     converting = Pulse("convert", tuning.converting)
-    delivering = tuple(Pulse(f"deliver to {target.name}", tuning.delivering) for target in targets)
+    works = {errand: Pulse(errand.name, tuning.delivering) for errand in worker.errands(targets)}
     committing = tuple(Pulse(one.name, tuning.delivering) for one in worker.PROMISERS)
 
     def convert(stop: Stop) -> None:
@@ -197,7 +200,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
 
     def deliver(stop: Stop) -> None:
         listener.close()
-        worker.deliver(data_dir, targets, delivering, tuning.deliveries, promises, committing, stop, tuning.grace)
+        worker.deliver(data_dir, works, tuning.deliveries, promises, committing, stop, tuning.grace)
 
     def intake_of(number: int) -> Role:
         died = False  # kept by the parent, seen by what it forks afterwards
@@ -215,7 +218,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
 
     return [
         *(intake_of(number) for number in range(tuning.intake_workers)),
-        Role("deliver", deliver, pulses=(*delivering, *committing)),
+        Role("deliver", deliver, pulses=(*works.values(), *committing)),
         Role("convert", convert, niceness=10, pulses=(converting,)),
     ]
 

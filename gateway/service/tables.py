@@ -51,6 +51,7 @@ convert = true                # false: this peer's images are passed on as they 
 ae_title = "PACS"
 host = "192.0.2.20"
 port = 104
+mode = "push"                 # or "pull": it is notified and fetches
 view = "enhanced"             # received | classic | enhanced
 when_refused = "classic"      # PACS refuses the enhanced SOP class: send classic, or "hold"
 commitment = true
@@ -83,6 +84,7 @@ ViewName = Annotated[Literal["received", "classic", "enhanced"], Meta(title='"re
 PeerPolicy = Annotated[Literal["reject", "accept"], Meta(title='"reject" or "accept"')]
 Refusal = Annotated[Literal["classic", "hold"], Meta(title='"classic" or "hold"')]
 Means = Annotated[Literal["delivered", "stored"], Meta(title='"delivered" or "stored"')]
+Mode = Annotated[Literal["push", "pull"], Meta(title='"push" or "pull"')]
 Services = Annotated[
     tuple[Literal["store", "query", "retrieve", "commit"], ...],
     Meta(title='a list of "store", "query", "retrieve" and "commit"'),
@@ -166,6 +168,9 @@ class Destination(Table, frozen=True):
     ae_title: Annotated[AETitle, says("AE title of the destination.")]
     host: Annotated[Host, says("Host of the destination.")]
     port: Annotated[Port, says("Port of the destination.")]
+    mode: Annotated[
+        Mode, says("`push`: studies are sent to it; `pull`: it is notified of them and fetches them itself.")
+    ] = "push"
     view: Annotated[ViewName, says("The view the destination receives.")] = "enhanced"
     when_refused: Annotated[
         Refusal, says("The destination refuses the enhanced SOP class: send `classic`, or `hold` the study.")

@@ -21,9 +21,10 @@ from gateway.archive.status import study_status
 from gateway.archive.views import ALL_VIEWS, View
 from gateway.errors import ResourceError
 from gateway.network.sender import Sender
-from gateway.pipeline import deliver as module
-from gateway.pipeline.deliver import INTERRUPTED, Deliverer, Target
+from gateway.pipeline import visits as module
+from gateway.pipeline.deliver import Deliverer
 from gateway.pipeline.retry import Backoff
+from gateway.pipeline.visits import INTERRUPTED, Target
 from gateway.retrieval.engine import Destination
 
 STUDY = "1.2.3"
