@@ -125,7 +125,7 @@ def _all_at_once(work: Path, materials: list[Path], table: Table, number: int) -
         peers.box(work / "box", destination_port=link.port, quiet=QUIET_SECONDS) as box,
     ):
         time.sleep(SETTLE_SECONDS)
-        idle = shares_of(box).total() + mapped_files_mb(box.pids)
+        idle, files = shares_of(box), mapped_files_mb(box.pids)
         peers.send_with_gateway(box.port, first)
         peers.send_with_gateway(box.port, large)
         sent = time.monotonic()
@@ -137,8 +137,8 @@ def _all_at_once(work: Path, materials: list[Path], table: Table, number: int) -
         if " deliver.done " in box.text():
             raise BenchError("the first study was delivered before the large one was converted")
         peak = sampler.peaks[ALL_AT_ONCE] + mapped_files_mb(box.pids)
-    table.add(OURS, idle, peak, converting)
-    table.notes.append(f"run {number + 1}: peak {_listing(sampler.shares)}")
+    table.add(OURS, idle.total() + files, peak, converting)
+    table.notes.append(f"run {number + 1}: idle {_listing(idle)}, files {files:.0f}; peak {_listing(sampler.shares)}")
 
 
 def _growth(sizes: Table, counts: tuple[int, ...]) -> list[str]:

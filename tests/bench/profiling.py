@@ -1,4 +1,4 @@
-"""Where the time goes: the conversion of a series, and the intake processes of a box while slices come in."""
+"""Where the time goes: the conversion of a series to files, and a box in which it comes in and is delivered."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 
 from tests.bench import peers
 from tests.bench.material import PROJECT, make
-from tests.bench.programs import run
+from tests.bench.programs import run, wait_until
 
 LINES = 25
+QUIET_SECONDS = 1.0
 
 
 def profile(work: Path, slices: int) -> str:
     """Profile both and return the functions that took longest by themselves."""
     material = make(work / "slices", slices)
-    return _conversion(work, material) + _intake(work, material)
+    return _conversion(work, material) + _box(work, material)
 
 
 def _conversion(work: Path, material: Path) -> str:
@@ -28,14 +29,22 @@ def _conversion(work: Path, material: Path) -> str:
     return _text("Profile of gateway convert (imports included)", [result])
 
 
-def _intake(work: Path, material: Path) -> str:
-    """Profile a box whose threads each have a profiler; waiting for the sender shows as recv_into and poll."""
-    folder = work / "intake.prof"
-    folder.mkdir()
+def _box(work: Path, material: Path) -> str:
+    """Profile a box at work; waiting for the sender shows as recv_into and poll, for the receiver as select."""
+    folder = work / "box.prof"
     program = [sys.executable, "-P", str(Path(__file__).with_name("profiled_box.py")), str(folder)]
-    with peers.box(work / "box", program=program) as box:
+    with (
+        peers.storescp(work / "pacs", "+xa", "-pm") as pacs,
+        peers.box(work / "box", destination_port=pacs.port, quiet=QUIET_SECONDS, program=program) as box,
+    ):
         peers.send_with_storescu(box.port, material)
-    return _text("Profile of the intake (all threads, waiting included)", sorted(folder.iterdir()))
+        wait_until(lambda: " deliver.done " in box.text(), 300, "delivery")
+    titles = {
+        "intake": "Profile of the intake (all threads, waiting included)",
+        "conversion": "Profile of the conversion inside the box",
+        "delivery": "Profile of the delivery (waiting for the receiver included)",
+    }
+    return "".join(_text(title, sorted((folder / name).iterdir())) for name, title in titles.items())
 
 
 def _text(title: str, files: list[Path]) -> str:
