@@ -144,6 +144,23 @@ class Files:
             sync_folder(self.intake)
         return moved
 
+    def settled(self) -> Iterator[list[str]]:
+        """Yield the names of all objects in ``received/``, folder by folder."""
+        for folder in sorted(self.received.glob("??")):
+            names = [path.stem for path in folder.glob("*.dcm")]
+            yield sorted(name for name in names if _NAME.match(name))
+
+    def unsettle(self, names: Iterable[str]) -> int:
+        """Move objects from ``received/`` back to ``intake/`` and return how many were moved."""
+        moved = 0
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self.received_path(name), self.intake_path(name))
+                moved += 1
+        if moved:
+            sync_folder(self.intake)
+        return moved
+
     def remove(self, name: str) -> None:
         """Remove a received object wherever it is."""
         self.intake_path(name).unlink(missing_ok=True)

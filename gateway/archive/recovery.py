@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from gateway.archive import backfill, partitions
 from gateway.archive.admission import Origin, place
+from gateway.archive.files import sync_folder
+from gateway.archive.succession import RESTORED
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import text
 from gateway.objects.part10 import check_identity, read_header
@@ -39,6 +41,8 @@ class RecoveryReport:
         Archive names of objects waiting for conversion whose file is gone.
     records : int
         Records of conversions and of storage commitment, asked by whom it may be, that the index had lost.
+    returned : int
+        Settled files that an older copy of the index did not know, in the intake folder again.
     """
 
     swept: int = 0
@@ -47,11 +51,15 @@ class RecoveryReport:
     quarantined: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     records: int = 0
+    returned: int = 0
 
 
 def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> RecoveryReport:
     """Remove leftovers, index what is acknowledged and unknown, apply records that the index has lost."""
     report = RecoveryReport(swept=archive.files.sweep())
+    older = archive.files.root / RESTORED
+    if older.exists():
+        report.returned = _take_back(archive)
     for name in sorted(set(names := archive.files.waiting()) - _known(archive, names)):
         _recover_file(archive, name, policy, report)
     report.records = partitions.replay(archive) + archive.commitments.replay() + archive.promises.replay()
@@ -61,6 +69,10 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
             archive.files.locate(name)
         except ArchiveError:
             report.missing.append(name)
+    # Only now: after a power cut all of it is done again.
+    if older.exists():
+        older.unlink(missing_ok=True)
+        sync_folder(older.parent)
     if report.missing:
         first = report.missing[0]
         warning("recovery.missing", files=len(report.missing), first=first, remedy="have the studies sent again")
@@ -88,6 +100,17 @@ def _recover_file(
     admission = place(archive, name, header, Origin(peer, "", *policy(peer)))
     report.indexed += 1
     report.duplicates += admission.name != name
+
+
+def _take_back(archive: Archive) -> int:
+    """Move the settled files that the index does not know back to the intake folder and return their number.
+
+    An older copy of the index has been put in its place: what came since is indexed as after a power cut.
+    """
+    returned = 0
+    for names in archive.files.settled():
+        returned += archive.files.unsettle(sorted(set(names) - _known(archive, names)))
+    return returned
 
 
 def _known(archive: Archive, names: list[str]) -> set[str]:
