@@ -1,0 +1,1 @@
+"""What makes releases and images of the gateway; no part of what runs."""
