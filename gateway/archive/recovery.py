@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.archive import backfill, partitions
 from gateway.archive.admission import Origin, place
-from gateway.archive.files import sync_folder
+from gateway.archive.durable import sync_folder
 from gateway.archive.succession import RESTORED
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import text

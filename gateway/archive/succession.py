@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.archive import backfill
 from gateway.archive.database import Database
-from gateway.archive.files import sync_folder
+from gateway.archive.durable import sync_folder
 from gateway.errors import ArchiveError
 
 INDEX = "index.sqlite3"
