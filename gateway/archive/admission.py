@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _MOST_COMPARED = 4
 
 
+_HELD = "SELECT id, name FROM instance WHERE sop_instance = ?"
+
 # What this box has made under a UID of its own: the original of a restored image is no such thing coming back.
 _MADE = "SELECT name, digest FROM derived WHERE sop_instance = ? AND kind <> 'restored'"
 
@@ -93,10 +95,10 @@ def place(archive: Archive, name: str, header: Header, origin: Origin) -> Admiss
     while True:
         verdict = _judge(archive, name, header)
         with archive.database.transaction() as connection:
-            if known := connection.execute("SELECT 1 FROM instance WHERE name = ?", (name,)).fetchone():
+            seen = connection.execute(_HELD, (header.sop_instance,)).fetchall()
+            if known := any(held == name for _, held in seen):
                 break
-            seen = connection.execute("SELECT id FROM instance WHERE sop_instance = ?", (header.sop_instance,))
-            if sorted(row for (row,) in seen) != verdict.seen:
+            if sorted(row for row, _ in seen) != verdict.seen:
                 continue
             if not verdict.equal:
                 # A recovery in another process may have found it held already, and removed it, while it was compared.
@@ -112,7 +114,9 @@ def place(archive: Archive, name: str, header: Header, origin: Origin) -> Admiss
 
 def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
     """Compare a file with what is held under its SOP Instance UID."""
-    held = [row for row in archive.versions(header.sop_instance) if row.name != name]
+    # Nearly always nothing is; to ask only that is much the faster question.
+    held = archive.versions(header.sop_instance) if archive.database.row(_HELD, (header.sop_instance,)) else []
+    held = [row for row in held if row.name != name]
     digest = digest_of_name(name)
     made = archive.database.row(_MADE, (header.sop_instance,))
     current = held[0] if held and not held[0].superseded else None

@@ -155,16 +155,19 @@ class PartFile:
         ResourceError
             If the disk does not take them; the file is gone then.
         """
-        with self._discarding():
+        try:
             fault("intake.write")
             self._write(chunk)
+        except OSError:
+            with self._discarding():
+                raise
         self._digest.update(chunk)
         self.length += len(chunk)
 
     def _write(self, chunk: bytes | bytearray | memoryview) -> None:
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        written = os.write(self._descriptor, chunk)
+        while written < len(chunk):
+            written += os.write(self._descriptor, memoryview(chunk)[written:])
 
     def commit(self) -> str:
         """Make the object durable and return its archive name.

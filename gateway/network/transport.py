@@ -227,6 +227,9 @@ class UpperLayer(DULServiceProvider):
             return False
         else:
             self._read_pdu_data()
+            # What has come already is taken in the same turn, unless something else is to be done first.
+            while self.socket.buffered and self.event_queue.empty() and self.to_provider_queue.empty():
+                self._read_pdu_data()
             return True
         return super()._is_transport_event()
 

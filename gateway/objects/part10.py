@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from gateway.errors import ObjectError
@@ -312,14 +312,24 @@ def check_identity(header: Header) -> None:
 
 def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str, source_ae: str = "") -> bytes:
     """Return preamble, prefix and file meta information of a file (PS3.10 7.1)."""
-    elements = [
+    before, after = _around_instance(sop_class, transfer_syntax, source_ae)
+    instance = encode(dataset(make("MediaStorageSOPInstanceUID", sop_instance)))
+    length = make("FileMetaInformationGroupLength", len(before) + len(instance) + len(after))
+    return b"".join((PREAMBLE, encode(dataset(length)), before, instance, after))
+
+
+@lru_cache(maxsize=256)
+def _around_instance(sop_class: str, transfer_syntax: str, source_ae: str) -> tuple[bytes, bytes]:
+    """Return the file meta information before and after the SOP Instance UID: all objects of a series share it."""
+    before = [
+        make("FileMetaInformationVersion", vr="OB")._replace(value=b"\0\1"),
         make("MediaStorageSOPClassUID", sop_class),
-        make("MediaStorageSOPInstanceUID", sop_instance),
+    ]
+    after = [
         make("TransferSyntaxUID", transfer_syntax),
         make("ImplementationClassUID", IMPLEMENTATION_CLASS_UID),
         make("ImplementationVersionName", IMPLEMENTATION_VERSION_NAME),
     ]
     if source_ae:
-        elements.append(make("SourceApplicationEntityTitle", source_ae))
-    group = encode(dataset(make("FileMetaInformationVersion", vr="OB")._replace(value=b"\0\1"), *elements))
-    return PREAMBLE + encode(dataset(make("FileMetaInformationGroupLength", len(group)))) + group
+        after.append(make("SourceApplicationEntityTitle", source_ae))
+    return encode(dataset(*before)), encode(dataset(*after))

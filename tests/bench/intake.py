@@ -16,6 +16,10 @@ RECEIVERS: dict[str, Callable[[Path], Server]] = {
     "Orthanc": peers.orthanc,
 }
 PROGRAMS = {"DCMTK storescp": "storescp", "Orthanc": "Orthanc"}
+ASSOCIATIONS = 8
+ONE = f"{OURS}, one association"
+MANY = f"{OURS}, {ASSOCIATIONS} associations"
+MANY_TITLE = "Intake over one association and over several"
 SENDERS = {
     "DCMTK storescu": peers.send_with_storescu,
     "the gateway's own": peers.send_with_gateway,
@@ -44,4 +48,18 @@ def measure(work: Path, runs: int, slices: int) -> list[Table]:
             "the gateway and Orthanc answer when the slice is synced to the disk and indexed; storescp does neither",
         ]
         tables.append(table)
-    return tables
+    return [*tables, side_by_side(work, material, runs, slices)]
+
+
+def side_by_side(work: Path, material: Path, runs: int, slices: int) -> Table:
+    """Let the same slices come in over one association and over many at once."""
+    table = Table(f"{MANY_TITLE}: {slices} CT slices", (Measure("slices/s", rising=True),), baseline=MANY)
+    for number in range(runs):
+        for subject, associations in ((ONE, 1), (MANY, ASSOCIATIONS)):
+            with peers.box(work / f"associations-{associations}-{number}") as box:
+                table.add(subject, slices / peers.send_with_gateway(box.port, material, associations=associations))
+    table.notes += [
+        "sender: the gateway's own, a process for each association, on the same processors; "
+        f"from the first request to the last release; {RATIOS}"
+    ]
+    return table

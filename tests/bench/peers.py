@@ -160,9 +160,10 @@ def send_with_storescu(port: int, slices: Path) -> float:
     return run([needed("storescu"), "-aec", "GATEWAY", "+sd", "127.0.0.1", str(port), str(slices)]).seconds
 
 
-def send_with_gateway(port: int, slices: Path, called: str = "GATEWAY") -> float:
-    """Send a folder with the gateway's own sender, which does not stall; return the seconds of the association."""
-    return float(run([*PYTHON, "tests.bench.send", str(port), str(slices), called], cwd=PROJECT).said)
+def send_with_gateway(port: int, slices: Path, called: str = "GATEWAY", associations: int = 1) -> float:
+    """Send a folder with the gateway's own sender, which does not stall; return the seconds of the associations."""
+    command = [*PYTHON, "tests.bench.send", str(port), str(slices), called, str(associations)]
+    return float(run(command, cwd=PROJECT).said)
 
 
 def value_of(file: Path, keyword: str) -> str:

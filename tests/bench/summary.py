@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.bench import latency, link, memory, retrieval, start, written
+from tests.bench import intake, latency, link, memory, retrieval, start, written
 from tests.bench.report import OURS, Table
 
 
@@ -92,6 +92,7 @@ ROWS = (
     Row("intake, sender with Nagle's algorithm", "intake", SLOW_SENDER, "slices/s", 8, "DCMTK storescp", at_least=True),
     Row("intake, sender without delays", "intake", FAST_SENDER, "slices/s", 2, "Orthanc", at_least=True),
     Row("intake, sender without delays", "intake", FAST_SENDER, "slices/s", 1, "DCMTK storescp", at_least=True),
+    Row("intake, 8 associations", "intake", intake.MANY_TITLE, "slices/s", 1.7, intake.ONE, intake.MANY, at_least=True),
     Row("conversion to files", "conversion", WHOLE, WALL, 0.4, "highdicom"),
     Row("conversion to files", "conversion", WHOLE, WALL, 0.4, "PixelMed"),
     Row("conversion to files, 1 GB", "growth", GROWTH, WALL, 1.5, f"{LONGEST}, cat and sync", LONGEST),
