@@ -246,6 +246,12 @@ class Promises:
                 after = rows[-1][0]
                 yield from map(Reference._make, rows)
 
+    def retrieve_ae(self, promise: Promise) -> str:
+        """Return the AE title that everything committed to can be retrieved from, empty if there is none for all."""
+        sql = f"SELECT DISTINCT retrieve_ae FROM promise_reference WHERE promise = ? AND found = {COMMITTED} LIMIT 2"
+        found = self._database.rows(sql, (promise.id,))
+        return found[0][0] if len(found) == 1 else ""
+
     def get(self, promise: Promise) -> Promise | None:
         """Return a request as it is now."""
         return self._one("id = ?", promise.id)

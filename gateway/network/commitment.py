@@ -42,6 +42,7 @@ from gateway.standard.commitment import (
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
+    from gateway.archive.promises import Promises
     from gateway.network.acceptor import Acceptor
 
 # How long the answer is left to the association of the request, and how often it is looked for.
@@ -146,6 +147,12 @@ def complete_studies(archive: Archive, sop_instances: list[str]) -> list[str]:
     return hastened
 
 
+def result_of(promise: Promise, promises: Promises, *, implicit: bool) -> tuple[int, bytes]:
+    """Return Event Type ID and Event Information of the answer to a request."""
+    retrieve_ae = promises.retrieve_ae(promise)
+    return event_information(promise.transaction, promises.answer(promise), retrieve_ae, implicit=implicit)
+
+
 class _Given(NamedTuple):
     """An answer that was given and not responded to."""
 
@@ -221,7 +228,7 @@ class Answers:
     def _give(self, promise: Promise, context: Any) -> None:
         promises = self._association.server.archive.promises
         implicit = UID(context.transfer_syntax[0]).is_implicit_VR
-        kind, data = event_information(promise.transaction, promises.answer(promise), implicit=implicit)
+        kind, data = result_of(promise, promises, implicit=implicit)
         fault("promise.before_answer")
         self._message_id = self._message_id % 0xFFFF + 1
         self._given = _Given(promise, self._message_id, time.monotonic() + RESPONSE)
@@ -314,7 +321,7 @@ class Reporter:
         NetworkError
             If the requester is not there, takes neither the SOP class nor the role, or breaks the rules.
         """
-        kind, data = event_information(promise.transaction, archive.promises.answer(promise), implicit=True)
+        kind, data = result_of(promise, archive.promises, implicit=True)
         association = NormalizedAssociation(
             destination, STORAGE_COMMITMENT_PUSH, provider=True, timeouts=self.timeouts, watch=watch
         )

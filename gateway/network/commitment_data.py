@@ -85,7 +85,9 @@ def _references(data: bytes, information: DataSet, syntax: Syntax) -> Iterator[t
         yield uid, classes.setdefault(sop_class, sop_class)
 
 
-def event_information(transaction: str, references: Iterable[Reference], *, implicit: bool) -> tuple[int, bytes]:
+def event_information(
+    transaction: str, references: Iterable[Reference], retrieve_ae: str = "", *, implicit: bool
+) -> tuple[int, bytes]:
     """Return Event Type ID and Event Information of a result.
 
     Parameters
@@ -94,22 +96,20 @@ def event_information(transaction: str, references: Iterable[Reference], *, impl
         Transaction UID.
     references : iterable of Reference
         All of the request; each goes into the list it belongs to.
+    retrieve_ae : str
+        The AE title that all can be retrieved from: it stands once, and in no item (J.3.3.1.1.1).
     implicit : bool
         Whether the data set is encoded in Implicit VR Little Endian, else in Explicit.
     """
     failed, committed = bytearray(), bytearray()
-    # The title stands once, outside of the sequence, if it is that of all (J.3.3.1.1.1): then it is needed in no item.
-    references = list(references)
-    titles = {one.retrieve_ae for one in references if one.found == COMMITTED}
-    common = titles.pop() if len(titles) == 1 else ""
     for one in references:
         if one.found == COMMITTED:
-            committed += encode_item(_item(one, "" if common else one.retrieve_ae), implicit=implicit)
+            committed += encode_item(_item(one, "" if retrieve_ae else one.retrieve_ae), implicit=implicit)
         else:
             failed += encode_item(_item(one), implicit=implicit)
     head = [make("TransactionUID", transaction)]
-    if common:
-        head.append(make("RetrieveAETitle", common))
+    if retrieve_ae:
+        head.append(make("RetrieveAETitle", retrieve_ae))
     parts = [encode(dataset(*head), implicit=implicit)]
     for tag, items in ((_FAILED, failed), (_REFERENCED, committed)):
         if items:

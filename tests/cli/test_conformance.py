@@ -93,3 +93,24 @@ def test_tables_are_well_formed(text: str) -> None:
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(widths) == 1, block
+
+
+def commitment_of(text: str) -> str:
+    """What the first application entity says of storage commitment."""
+    return chapter(text, "Storage Commitment (PS3.4 annex J)")
+
+
+@pytest.mark.parametrize(
+    ("means", "words"),
+    [("delivered", ("every destination", "PACS (commits)", "24 hours")), ("stored", ("proved recipe", "C-MOVE"))],
+)
+def test_J1_level_of_storage_commitment_is_that_of_the_configuration(means: str, words: tuple[str, ...]) -> None:
+    said = commitment_of(conformance.statement(parse(EXAMPLE.replace('means = "delivered"', f'means = "{means}"'))))
+    for word in words:
+        assert word in said
+    for status in (0x0000, 0x0112, 0x0115, 0x0118, 0x0123, 0x0213):
+        assert f"| {status:04X} |" in said
+    for reason in (0x0110, 0x0112, 0x0119):
+        assert f"| {reason:04X} |" in said
+    assert "until 7 days" in said
+    assert "with GATEWAY as calling AE title" in said

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from gateway.archive.index import Archive, Settlement
 from gateway.archive.jobs import CONVERT, DELIVER
+from gateway.archive.promises import Verdict
 from gateway.archive.views import ALL_VIEWS, View
 from gateway.cli.main import main
 
@@ -194,3 +195,47 @@ def test_a_destination_nobody_configured_is_refused(box: Box) -> None:
     done = box.run("queue", "retry", "--destination", "PAX")
     assert done.exit_code == 1
     assert "PAX: there is no such destination in the configuration; expected one of PACS" in done.stderr
+
+
+def test_J1_requests_for_storage_commitment_are_told_as_they_stand(box: Box) -> None:
+    box.receive()
+    promises = box.archive.promises
+    references = [("1.2.840.10008.5.1.4.1.1.2", f"1.2.3.4.{number}") for number in (1, 2, 3)]
+    asked = promises.ask("CT1", "GATEWAY", "1.2.99", references)
+    assert asked is not None
+
+    def said() -> str:
+        (line,) = (line for line in box.says().splitlines() if line.startswith("commitment asked by CT1"))
+        return line.partition(" ago: ")[2]
+
+    promises.decide(asked, {0: Verdict(0), 1: Verdict(0x0112, "is not held here")})
+    promises.look_again(asked, 0, "1 of 3 wait: the first waits for its delivery to PACS")
+    assert said() == "1 of 3 objects committed, 1 not; 1 of 3 wait: the first waits for its delivery to PACS"
+    promises.decide(asked, {2: Verdict(0)})
+    promises.settle(asked)
+    assert said() == "2 of 3 objects committed, 1 not; to be answered"
+    promises.retry(asked, "connection refused", time.time() + 35.5)
+    assert said().endswith("not answered (connection refused), next attempt in 35 s, 1 attempt so far")
+    promises.hold(asked, "CT1 has no host and port in its [[peer]] entry")
+    assert said().endswith("not answered: CT1 has no host and port in its [[peer]] entry")
+    known = promises.get(asked)
+    assert known is not None
+    promises.give_up(known)
+    assert "given up, nobody took the answer: CT1 has no host" in said()
+
+
+def test_request_for_storage_commitment_is_pending_until_its_answer_was_taken(box: Box) -> None:
+    promises = box.archive.promises
+    asked = promises.ask("CT1", "GATEWAY", "1.2.99", [("1.2", "1.3")])
+    assert asked is not None
+    for state in ("open", "ready"):
+        status = json.loads(box.run("status", "--json").stdout)
+        assert (status["idle"], status["promises"][state]) == (False, 1)
+        promises.decide(asked, {0: Verdict(0)})
+        promises.settle(asked)
+    promises.answered(asked, "test")
+    status = json.loads(box.run("status", "--json").stdout)
+    assert (status["idle"], status["promises"]["answered"]) == (True, 1)
+    (request,) = status["promises"]["requests"]
+    assert (request["transaction"], request["state"], request["committed"]) == ("1.2.99", "answered", 1)
+    assert "commitment" not in box.says()

@@ -13,10 +13,11 @@ from archive_tools import CT, ct, store
 from intake import Intake, running
 from loopback import eventually
 from modality import Modality, action_information
+from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
-from scripted_caller import EXPLICIT, IMPLICIT, Caller, data_pdu, fragment
+from scripted_caller import EXPLICIT, IMPLICIT, Caller, data_pdu, decoded, fragment
 
 from gateway import observe
 from gateway.archive.jobs import CONVERT
@@ -174,9 +175,9 @@ def ask(caller: Caller, data: bytes, **changes: Any) -> tuple[int, str]:
 
 
 def command(**values: Any) -> bytes:
-    """Encode the command set of an N-ACTION request (PS3.7 table 10.3-7)."""
+    """Encode a command set, that of an N-ACTION request too (PS3.7 table 10.3-7)."""
     tags = {"requested_class": 3, "field": 0x0100, "id": 0x0110, "data": 0x0800, "requested_instance": 0x1001}
-    tags |= {"action": 0x1008}
+    tags |= {"action": 0x1008, "class": 2, "answered": 0x0120, "priority": 0x0700, "status": 0x0900}
     body = b""
     for name, value in sorted(values.items(), key=lambda item: tags[item[0]]):
         encoded = struct.pack("<H", value) if isinstance(value, int) else value.encode() + b"\0" * (len(value) % 2)
@@ -355,3 +356,54 @@ def test_requester_without_an_address_gets_its_answer_as_long_as_it_holds_its_as
             eventually(lambda: promises(box)[0].state == ANSWERED)
     assert "promise.no_address" in caplog.text
     assert "name host and port of CT1" in caplog.text
+
+
+def test_response_to_an_answer_may_come_in_the_middle_of_a_retrieval(box: Intake) -> None:
+    """Both sides may have something to say at a time; the requester here responds when it is asked to store."""
+    store(box.archive, ct())
+    get = "1.2.840.10008.5.1.4.1.2.2.3"
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid, role.scu_role, role.scp_role = UID(CT), False, True
+    with Caller(box.port) as caller:
+        caller.associate({STORAGE_COMMITMENT_PUSH: (IMPLICIT,), get: (IMPLICIT,), CT: (EXPLICIT,)}, items=[role])
+        assert ask(caller, encoded([PAIR]))[0] == 0x0000
+        decide(box)
+        report = message(caller)
+        assert (report["field"], report["1002"]) == (0x0100, "\1")
+        wanted = Dataset()
+        wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", "1.2.3"
+        request = command(field=0x0010, id=9, data=1, **{"class": get}, priority=0)
+        identifier = encode(wanted, True, True) or b""
+        caller.send(data_pdu(fragment(3, request, is_command=True), fragment(3, identifier)))
+        while (store_request := message(caller))["field"] != 0x0001:
+            assert store_request.get("status") == 0xFF00, store_request
+        response = {"data": 0x0101, "status": 0}
+        caller.send(data_pdu(fragment(1, command(field=0x8100, answered=report["id"], **response), is_command=True)))
+        caller.send(
+            data_pdu(fragment(5, command(field=0x8001, answered=store_request["id"], **response), is_command=True))
+        )
+        while (final := message(caller))["status"] == 0xFF00:
+            pass
+        assert final["status"] == 0x0000
+        eventually(lambda: promises(box)[0].state == ANSWERED)
+        caller.release()
+
+
+def message(caller: Caller) -> dict[str, Any]:
+    """Receive a message; its command set, numbers as such."""
+    found: dict[str, Any] = {}
+    body = b""
+    while True:
+        kind, data = caller.pdu()
+        assert kind == 4
+        position = 6
+        while position < len(data):
+            (length,) = struct.unpack_from(">L", data, position)
+            control, content = data[position + 5], data[position + 6 : position + 4 + length]
+            position += 4 + length
+            if control & 1:
+                body += content
+            if control == 3:
+                found = decoded(body)
+            if control & 2 and (control == 2 or found["data"] == 0x0101):
+                return found
