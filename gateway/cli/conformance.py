@@ -20,6 +20,7 @@ from gateway.cli.conformance_annexes import (
     storage_classes,
 )
 from gateway.cli.conformance_commitment import commitment
+from gateway.cli.conformance_statuses import query_statuses, retrieval_statuses
 from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, services, table
 from gateway.network import negotiation, requestor, storage
 from gateway.network.transport import MAXIMUM_PDU, Timeouts
@@ -204,12 +205,12 @@ def _acceptance(box: Box, entity: Entity, number: str) -> Iterator[str]:
         found = services(group.right)
         if found:
             yield f"###### {group.name} (PS3.4 {group.section})"
-            yield from _activity(group, entity, found)
+            yield from _activity(box, group, entity, found)
             if group.right == "commit":
                 yield from commitment(box, entity)
 
 
-def _activity(group: Group, entity: Entity, found: list[str]) -> Iterator[str]:
+def _activity(box: Box, group: Group, entity: Entity, found: list[str]) -> Iterator[str]:
     """Yield what is accepted for one service, and how it behaves."""
     if group.right == "store":
         yield (
@@ -239,6 +240,8 @@ def _activity(group: Group, entity: Entity, found: list[str]) -> Iterator[str]:
         yield "There is no extended negotiation: hierarchical requests only, of the view the called entity possesses."
     if group.right in ("query", "retrieve"):
         yield f"What is matched, counted and sent is the view *{name_of(entity.view)}*, unless another was negotiated."
+        statuses = query_statuses if group.right == "query" else retrieval_statuses
+        yield from statuses(box.settings.query_wait)
 
 
 def network_interfaces(box: Box) -> Iterator[str]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from pydicom.uid import UID
 
 from gateway.cli import conformance
+from gateway.cli import conformance_statuses as statuses
 from gateway.cli.conformance_tables import GROUPS, OPTIONS
 from gateway.cli.main import main
-from gateway.network import negotiation, storage
+from gateway.conversion import frame_lists
+from gateway.network import find, move, negotiation, retrieve, storage
+from gateway.retrieval import transcript
 from gateway.service.config import EXAMPLE, parse
 from gateway.standard.query_keys import KEYS
 
@@ -74,6 +78,31 @@ def test_every_service_that_runs_is_in_the_overview_and_every_storage_class_in_t
 def test_every_status_and_option_has_its_words(text: str) -> None:
     assert {storage.SUCCESS, *(status for _, status in storage.STATUSES)} == set(conformance.STORE_STATUSES)
     assert {meaning for meanings in negotiation.EXTENDED.values() for meaning in meanings if meaning} <= OPTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("modules", "tables"),
+    [
+        ((find,), (statuses.FIND_STATUSES,)),
+        ((retrieve, move, transcript), (statuses.RETRIEVE_STATUSES, statuses.MOVE_STATUSES)),
+        ((frame_lists,), (statuses.FRAME_STATUSES,)),
+    ],
+)
+def test_M1_F20_every_status_that_a_service_has_is_in_the_statement(
+    text: str, modules: tuple[Any, ...], tables: tuple[statuses.Statuses, ...]
+) -> None:
+    used = {
+        value
+        for module in modules
+        for name, value in vars(module).items()
+        if name.isupper() and type(value) is int and (0xA700 <= value <= 0xFFFF or value in (0, 0x0122, 0x0124))
+    } - {retrieve.MOST_INSTANCES}
+    if frame_lists not in modules:
+        used -= statuses.FRAME_STATUSES.keys()
+    assert used == {status for table in tables for status in table}
+    for table in tables:
+        for status, (meaning, said) in table.items():
+            assert text.count(f"| {status:04X} | {meaning} | {said} |") >= len(TITLES)
 
 
 def test_keys_of_queries_are_in_the_annex_when_queries_are_answered(text: str) -> None:
