@@ -29,6 +29,9 @@ GIVEN_UP = "given up"
 
 COMMITTED = 0
 
+# Why nobody can be told, after the requester's name.
+NO_ADDRESS = "has no host and port in its [[peer]] entry"
+
 # References looked at together.
 BATCH = 500
 

@@ -49,7 +49,7 @@ def commitment(box: Box, entity: Entity) -> Iterator[str]:
         f"{RESPONSE:g} seconds. "
         "What is not answered with success or a warning is reported again, on new associations with growing intervals, "
         f"until {config.answer_days:g} days have passed after the time for delivery. A Transaction UID is used once by "
-        "a requester."
+        "a requester; the box remembers it for a year after its answer."
     )
     yield table(
         "Failure Reason | meaning | when",

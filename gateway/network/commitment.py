@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 
 from gateway.archive.jobs import CONVERT
-from gateway.archive.promises import HELD, OPEN, READY, Promise
+from gateway.archive.promises import HELD, NO_ADDRESS, OPEN, READY, Promise
 from gateway.errors import ArchiveError, GatewayError, ResourceError
 from gateway.network.commitment_data import Request, event_information, parse_request
 from gateway.network.commitment_lists import Malformed
@@ -54,7 +54,6 @@ LOOK_LONGER = 2.0
 RESPONSE = 60.0
 
 NOT_TAKEN = "the answer was not taken"
-NO_ADDRESS = "has no host and port in its [[peer]] entry"
 
 
 def serve_action(association: Acceptor, request: N_ACTION, context: Any) -> None:

@@ -149,7 +149,7 @@ class Judge:
             standing = self._standing(carrier.study, place.name).get(carrier.sop_instance)
             if standing is None or standing.digest != carrier.digest:
                 return Waiting(f"waits for its delivery to {place.name}")
-            if standing.state not in (COMMITTED_THERE,) if place.commits else standing.state not in _THERE:
+            if standing.state not in (_COMMITTED if place.commits else _THERE):
                 return _short_of(place, standing)
         return None
 
@@ -168,6 +168,7 @@ class Judge:
         return self._standings[key]
 
 
+_COMMITTED = (COMMITTED_THERE,)
 _THERE = (DELIVERED, COMMITTED_THERE)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gateway.archive.index import Archive
-from gateway.archive.promises import OPEN, READY, Promise, Verdict
+from gateway.archive.promises import NO_ADDRESS, OPEN, READY, Promise, Verdict
 from gateway.errors import NetworkError
 from gateway.observe import LOGGER, event, fault, warning
 from gateway.pipeline.judgement import Judge, Terms, Waiting
@@ -34,8 +34,6 @@ LEASE = 180.0
 # Seconds for which a Transaction UID is remembered, and between two times of forgetting.
 REMEMBERED = 366 * 86400.0
 FORGETTING = 3600.0
-
-NO_ADDRESS = "has no host and port in its [[peer]] entry, so that it cannot be called"
 
 
 class Response(Protocol):

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from box import LEGACY_CT, Box, Pacs, ct_study
@@ -18,12 +19,10 @@ from pydicom.uid import CTImageStorage
 from gateway.standard.commitment import NO_SUCH_OBJECT
 
 
-def make_box(folder: Path, peers: dict[str, int], means: str, pacs: Pacs | None = None, quiet: float = 600.0) -> Box:
-    """A box that knows where its peers listen, and delivers to a PACS that does not commit."""
-    box = Box(folder, {"PACS": {"port": pacs.port}} if pacs else {}, quiet)
+def make_box(folder: Path, peers: dict[str, int], means: str, destinations: dict[str, Any] | None = None) -> Box:
+    """A box that knows where its peers listen, and does not think for a long time that a study is complete."""
+    box = Box(folder, destinations or {}, quiet=600)
     text = box.config.read_text()
-    if pacs:
-        text += "commitment = false\n"
     text += f'[commitment]\nmeans = "{means}"\n[views]\nGATEWAY_ENH = "enhanced"\n'
     for title, port in peers.items():
         text += f'[[peer]]\nae_title = "{title}"\nhost = "127.0.0.1"\nport = {port}\n'
@@ -39,6 +38,16 @@ def ended(box: Box) -> Iterator[Box]:
     finally:
         if box.process is not None and box.process.poll() is None:
             box.kill()
+
+
+class Switch:
+    """A truth value as TOML writes it."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return str(self.value).lower()
 
 
 def references(study: list[Dataset]) -> list[Pair]:
@@ -81,7 +90,7 @@ def test_J1_answer_survives_a_restart(tmp_path: Path, point: str) -> None:
 def test_J1_asking_completes_a_study_and_is_answered_when_the_pacs_has_it(tmp_path: Path) -> None:
     study = ct_study(4)
     pacs = Pacs().start()
-    box = make_box(tmp_path, {}, "delivered", pacs)
+    box = make_box(tmp_path, {}, "delivered", {"PACS": {"port": pacs.port, "commitment": Switch(False)}})
     modality = Modality(box.port)
     with ended(box):
         box.start()
@@ -103,13 +112,39 @@ def test_J1_asking_completes_a_study_and_is_answered_when_the_pacs_has_it(tmp_pa
     assert not box.logged("Traceback")
 
 
+def introduce(orthanc: Orthanc, box: Box) -> None:
+    """Tell Orthanc where the box listens."""
+    settings = json.loads(orthanc.config.read_text())
+    settings["DicomModalities"] = {"box": ["GATEWAY", "127.0.0.1", box.port]}
+    orthanc.config.write_text(json.dumps(settings))
+
+
+def test_J1_modality_is_answered_when_orthanc_has_committed_to_what_carries_its_images(tmp_path: Path) -> None:
+    study = ct_study(3)
+    orthanc = Orthanc(tmp_path)
+    with Modality(0) as modality:
+        box = make_box(tmp_path, {"CT1": modality.port}, "delivered", {"ORTHANC": orthanc.port})
+        introduce(orthanc, box)
+        modality.box = box.port
+        with orthanc.running(), ended(box):
+            box.start()
+            box.store(study)
+            modality.ask_and_leave(references(study))
+            eventually(lambda: modality.answers)
+            (held,) = (orthanc.get(f"/instances/{one}/tags?simplify") for one in orthanc.get("/instances"))
+            with box.archive() as archive:
+                (standing,) = archive.custody.standing(study[0].StudyInstanceUID, "ORTHANC").items()
+            box.stop()
+    (answer,) = modality.answers
+    assert (answer.kind, sorted(answer.committed)) == (1, sorted(references(study)))
+    assert (held["SOPClassUID"], standing[0], standing[1].state) == (LEGACY_CT, held["SOPInstanceUID"], "committed")
+
+
 def test_J1_orthanc_asks_and_understands_the_answer(tmp_path: Path) -> None:
     study = ct_study(3)
     orthanc = Orthanc(tmp_path)
     box = make_box(tmp_path, {"ORTHANC": orthanc.port}, "stored")
-    settings = json.loads(orthanc.config.read_text())
-    settings["DicomModalities"] = {"box": ["GATEWAY", "127.0.0.1", box.port]}
-    orthanc.config.write_text(json.dumps(settings))
+    introduce(orthanc, box)
     with orthanc.running(), ended(box):
         box.start()
         box.store(study)
