@@ -213,6 +213,8 @@ class Pacs:
         AE title.
     classes : sequence of str, optional
         The storage classes it takes; all by default.
+    services : callable
+        Each adds further services to its application entity and returns their event handlers.
 
     Attributes
     ----------
@@ -226,7 +228,10 @@ class Pacs:
         Returns the status for an event, before anything is kept.
     """
 
-    def __init__(self, title: str = "PACS", classes: list[str] | None = None, port: int = 0) -> None:
+    def __init__(
+        self, title: str = "PACS", classes: list[str] | None = None, port: int = 0, *services: Callable[[AE], list[Any]]
+    ) -> None:
+        self.services = services
         self.title = title
         self.classes = classes
         self.port = port or free_port()
@@ -246,6 +251,8 @@ class Pacs:
         for sop_class in contexts:
             entity.add_supported_context(sop_class)
         handlers: Any = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
+        for add in self.services:
+            handlers += add(entity)
         self._entity = entity
         self._server = entity.make_server(
             ("127.0.0.1", self.port), evt_handlers=handlers, server_class=ThreadedAssociationServer

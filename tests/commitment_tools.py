@@ -1,4 +1,4 @@
-"""A destination that is asked for storage commitment, stock pynetdicom, and answers as a test says."""
+"""Destinations that are asked for storage commitment or notified, stock pynetdicom, and answer as a test says."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydicom.uid import UID
 from pynetdicom import AE, build_role, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
-from gateway.network.commitment_lists import Failure, Reference, Result, event_information
-from gateway.standard.commitment import STORAGE_COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH
+from gateway.network.commitment_lists import Failure, Reference, Result
+from gateway.standard.commitment import INSTANCE_AVAILABILITY, STORAGE_COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH
 
 
 def committing(request: Dataset) -> Result:
@@ -37,6 +37,30 @@ def references(request: Dataset) -> list[Reference]:
     ]
 
 
+def type_of(result: Result) -> int:
+    """The Event Type ID a result is reported as."""
+    return 2 if result.failed else 1
+
+
+def event_information(result: Result) -> Dataset:
+    """The data set of a report (table J.3-2)."""
+    information = Dataset()
+    information.TransactionUID = result.transaction
+    if result.committed:
+        information.ReferencedSOPSequence = [_item(one) for one in result.committed]
+    if result.failed:
+        information.FailedSOPSequence = [_item(one, one.reason) for one in result.failed]
+    return information
+
+
+def _item(one: Reference | Failure, reason: int | None = None) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.sop_class, one.sop_instance
+    if reason is not None:
+        item.FailureReason = reason
+    return item
+
+
 def report(port: int, result: Result, *, calling: str = "PACS", event_type: int | None = None) -> int | None:
     """Report a result on an association of its own; the status answered, None without an association or a role."""
     entity = AE(calling)
@@ -49,7 +73,7 @@ def report(port: int, result: Result, *, calling: str = "PACS", event_type: int 
     try:
         status, _ = association.send_n_event_report(
             event_information(result),
-            result.event_type if event_type is None else event_type,
+            type_of(result) if event_type is None else event_type,
             UID(STORAGE_COMMITMENT_PUSH),
             UID(STORAGE_COMMITMENT_INSTANCE),
         )
@@ -122,6 +146,43 @@ class Committer:
 
     def _report(self, association: Any, result: Result) -> None:
         status, _ = association.send_n_event_report(
-            event_information(result), result.event_type, STORAGE_COMMITMENT_PUSH, STORAGE_COMMITMENT_INSTANCE
+            event_information(result), type_of(result), STORAGE_COMMITMENT_PUSH, STORAGE_COMMITMENT_INSTANCE
         )
         self.answers.append(int(status.Status) if "Status" in status else -1)
+
+
+class Notified:
+    """A peer that takes Instance Availability Notifications, stock pynetdicom."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.notifications: list[Dataset] = []
+        self.uids: list[str] = []
+        self.calling: list[str] = []
+        self.status = 0x0000
+
+    def add_to(self, entity: AE) -> list[Any]:
+        """Have an application entity take notifications; returns its event handlers."""
+        entity.add_supported_context(INSTANCE_AVAILABILITY)
+        return [(evt.EVT_N_CREATE, self._create)]
+
+    def __enter__(self) -> Notified:
+        self._entity = AE("PACS")
+        handlers = self.add_to(self._entity)
+        self._server: Any = self._entity.make_server(
+            ("127.0.0.1", self.port),
+            evt_handlers=handlers,
+            server_class=ThreadedAssociationServer,
+        )
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._entity._servers.append(self._server)
+        self._server.shutdown()
+
+    def _create(self, event: Any) -> tuple[int, Dataset]:
+        self.notifications.append(event.attribute_list)
+        self.uids.append(str(event.request.AffectedSOPInstanceUID))
+        self.calling.append(event.assoc.requestor.ae_title)
+        return self.status, event.attribute_list

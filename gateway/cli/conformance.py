@@ -22,6 +22,7 @@ from gateway.cli.conformance_annexes import (
 from gateway.cli.conformance_commitment import commitment
 from gateway.cli.conformance_statuses import query_statuses, retrieval_statuses
 from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, services, table
+from gateway.cli.conformance_user import activities, used
 from gateway.network import negotiation, requestor, storage
 from gateway.network.transport import MAXIMUM_PDU, Timeouts
 from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -92,16 +93,22 @@ def overview(box: Box) -> Iterator[str]:
         "them."
     )
     rows = []
+    uses = {uid for entity in box.entities for uid in used(box, entity)}
     for group in GROUPS:
         found = services(group.right)
         if group.right == "store":
             rows.append(("Storage", f"{len(found)} SOP classes, annex B", "yes", "yes"))
         else:
-            rows += [(group.name, f"{name_of_uid(uid)} ({uid})", "no", "yes") for uid in found]
+            rows += [(group.name, _named(uid), "yes" if uid in uses else "no", "yes") for uid in found]
+    rows += [("Notification", _named(uid), "yes", "no") for uid in sorted(uses) if uid not in negotiation.SERVICES]
     yield table("service | SOP class | user (SCU) | provider (SCP)", rows)
     missing = [group.name for group in GROUPS if not services(group.right)]
     if missing:
         yield f"Not provided in this version: {', '.join(missing)}."
+
+
+def _named(uid: str) -> str:
+    return f"{name_of_uid(uid)} ({uid})"
 
 
 def introduction(box: Box) -> Iterator[str]:
@@ -147,9 +154,11 @@ def _entity(box: Box, entity: Entity, number: str) -> Iterator[str]:
     yield f"Possesses the view *{name_of(entity.view)}*: it gives studies {_WORDS[entity.view]}."
     yield f"##### {number}.1 SOP classes"
     rows = []
+    uses = used(box, entity)
     for group in GROUPS:
         for uid in services(group.right) if group.right != "store" else ():
-            rows.append((name_of_uid(uid), uid, "no", "yes"))
+            rows.append((name_of_uid(uid), uid, "yes" if uid in uses else "no", "yes"))
+    rows += [(name_of_uid(uid), uid, "yes", "no") for uid in sorted(uses) if uid not in negotiation.SERVICES]
     yield table("SOP class | UID | SCU | SCP", [*rows, ("Storage classes of annex B", "", "yes", "yes")])
     yield from _association_policies(box, number)
     yield from _initiation(box, entity, number)
@@ -182,6 +191,7 @@ def _initiation(box: Box, entity: Entity, number: str) -> Iterator[str]:
             "tells which of them the destination takes; the form is decided once and kept. What failed is tried again "
             "later, with growing intervals. A study that waits for one destination delays no other."
         )
+    yield from activities(box, entity)
     yield (
         f"Activity *retrieve*: C-STORE sub-operations of a C-MOVE that {entity.title} was asked for, to configured "
         "destinations and peers with host and port only."
@@ -273,9 +283,16 @@ def configuration(box: Box) -> Iterator[str]:
     )
     yield "Destinations:"
     yield table(
-        "AE title | host | port | view | when it refuses the enhanced class",
+        "AE title | host | port | view | when it refuses the enhanced class | how",
         (
-            (one.destination.ae_title, one.destination.host, one.destination.port, name_of(one.view), one.when_refused)
+            (
+                one.name,
+                one.destination.host,
+                one.destination.port,
+                name_of(one.view),
+                "" if one.pull else one.when_refused,
+                ("notified, fetches" if one.pull else "sent to") + (", asked to commit" if one.commitment else ""),
+            )
             for one in targets(config)
         ),
     )

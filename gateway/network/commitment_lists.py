@@ -1,4 +1,4 @@
-"""What requests and results of storage commitment say: their data sets (PS3.4 tables J.3-1 and J.3-2)."""
+"""What the box asks of destinations, and what they report: data sets of storage commitment (PS3.4 J.3-1, J.3-2)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from gateway.standard.commitment import (
     COMMITTED_ALL,
     FAILURES_EXIST,
     INVALID_ARGUMENT,
-    NO_SUCH_ACTION,
     NO_SUCH_EVENT,
     NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
-    REQUEST_COMMITMENT,
     STORAGE_COMMITMENT_INSTANCE,
 )
 
@@ -40,22 +38,6 @@ class Failure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Request:
-    """Action Information of a storage commitment request.
-
-    Attributes
-    ----------
-    transaction : str
-        Transaction UID.
-    references : tuple of Reference
-        What is to be committed to; nothing is there twice.
-    """
-
-    transaction: str
-    references: tuple[Reference, ...]
-
-
-@dataclass(frozen=True)
 class Result:
     """Event Information of a storage commitment result, as the peer has said it.
 
@@ -72,11 +54,6 @@ class Result:
     transaction: str
     committed: tuple[Reference, ...]
     failed: tuple[Failure, ...] = ()
-
-    @property
-    def event_type(self) -> int:
-        """The Event Type ID it is reported as."""
-        return FAILURES_EXIST if self.failed else COMMITTED_ALL
 
 
 class Malformed(Exception):
@@ -96,59 +73,19 @@ class Malformed(Exception):
         self.comment = comment
 
 
-# Data sets that are sent
-
-
-def action_information(request: Request) -> Dataset:
-    """Return the data set of an N-ACTION request (table J.3-1)."""
+def action_information(transaction: str, references: Iterable[Reference]) -> Dataset:
+    """Return the data set of an N-ACTION request (table J.3-1): its Transaction UID and what it asks for."""
     information = Dataset()
-    information.TransactionUID = request.transaction
-    information.ReferencedSOPSequence = [_item(one) for one in request.references]
+    information.TransactionUID = transaction
+    information.ReferencedSOPSequence = [_item(one) for one in references]
     return information
 
 
-def event_information(result: Result, retrieve_ae: str = "") -> Dataset:
-    """Return the data set of an N-EVENT-REPORT request (table J.3-2); `retrieve_ae` is from where all can be had."""
-    information = Dataset()
-    information.TransactionUID = result.transaction
-    if retrieve_ae and result.committed:
-        information.RetrieveAETitle = retrieve_ae
-    if result.committed:
-        information.ReferencedSOPSequence = [_item(one) for one in result.committed]
-    if result.failed:
-        information.FailedSOPSequence = [_item(one) for one in result.failed]
-    return information
-
-
-def _item(one: Reference | Failure) -> Dataset:
+def _item(one: Reference) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = one.sop_class
     item.ReferencedSOPInstanceUID = one.sop_instance
-    if isinstance(one, Failure):
-        item.FailureReason = one.reason
     return item
-
-
-# Data sets that come in
-
-
-def parse_request(sop_instance: str, action_type: int, content: BinaryIO, syntax: UID) -> Request:
-    """Read an N-ACTION request: SOP Instance, Action Type ID, Action Information and its transfer syntax.
-
-    Raises
-    ------
-    Malformed
-        With the status to answer.
-    """
-    if action_type != REQUEST_COMMITMENT:
-        raise Malformed(NO_SUCH_ACTION, f"Action Type ID {action_type}, expected {REQUEST_COMMITMENT}")
-    information = _information(sop_instance, content, syntax)
-    references = tuple(_references(information, "ReferencedSOPSequence"))
-    if not references:
-        raise Malformed(INVALID_ARGUMENT, "Referenced SOP Sequence is missing or empty")
-    if len({one.sop_instance for one in references}) < len(references):  # J.3.2.1.1.3
-        raise Malformed(INVALID_ARGUMENT, "an instance is referenced twice")
-    return Request(_transaction(information), references)
 
 
 def parse_result(sop_instance: str, event_type: int, content: BinaryIO, syntax: UID) -> Result:

@@ -21,7 +21,7 @@ from gateway.archive.index import Archive
 from gateway.archive.jobs import COMMIT, DELIVER, Job
 from gateway.archive.rows import InstanceRow
 from gateway.errors import NetworkError
-from gateway.network.commitment_lists import Reference, Request, action_information
+from gateway.network.commitment_lists import Reference, action_information
 from gateway.network.normalized import NormalizedAssociation, NotTaken
 from gateway.network.requestor import Timeouts
 from gateway.network.results import take_result
@@ -244,8 +244,8 @@ class Committer(Visits):
     def _request(self, association: NormalizedAssociation, study: str, rows: Sequence[InstanceRow]) -> Transaction:
         transaction = self.commitments.ask(study, self.target.name, rows)
         fault("commit.before_request")
-        references = tuple(Reference(row.sop_class, row.sop_instance) for row in rows)
-        information = action_information(Request(transaction.uid, references))
+        references = [Reference(row.sop_class, row.sop_instance) for row in rows]
+        information = action_information(transaction.uid, references)
         try:
             answer = association.action(STORAGE_COMMITMENT_INSTANCE, REQUEST_COMMITMENT, information)
         except NetworkError:  # it may have the request or not

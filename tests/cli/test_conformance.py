@@ -13,11 +13,13 @@ from pydicom.uid import UID
 from gateway.cli import conformance
 from gateway.cli import conformance_statuses as statuses
 from gateway.cli.conformance_tables import GROUPS, OPTIONS
+from gateway.cli.conformance_user import NOTIFICATION
 from gateway.cli.main import main
 from gateway.conversion import frame_lists
 from gateway.network import find, move, negotiation, retrieve, storage
 from gateway.retrieval import transcript
 from gateway.service.config import EXAMPLE, parse
+from gateway.standard import commitment as terms
 from gateway.standard.query_keys import KEYS
 
 TITLES = {"GATEWAY": "received", "GATEWAY_ENH": "enhanced", "GATEWAY_CLS": "classic"}
@@ -61,7 +63,8 @@ def test_every_application_entity_has_a_chapter_with_its_view_and_services(text:
     assert f"Possesses the view *{TITLES[title]}*" in said
     for uid, service in negotiation.SERVICES.items():
         if service.right != "store":
-            assert f"| {UID(uid).name} | {uid} | no | yes |" in said
+            asked = uid == terms.STORAGE_COMMITMENT_PUSH and title == "GATEWAY"
+            assert f"| {UID(uid).name} | {uid} | {'yes' if asked else 'no'} | yes |" in said
     for part in ("SOP classes", "Association policies", "Association initiation", "Association acceptance"):
         assert re.search(rf"^##### 3\.2\.[0-9]\.[0-9] {part}$", said, re.MULTILINE)
 
@@ -114,8 +117,26 @@ def test_keys_of_queries_are_in_the_annex_when_queries_are_answered(text: str) -
 def test_peers_and_destinations_are_those_of_the_configuration(text: str) -> None:
     configured = chapter(text, "3.4 Configuration")
     assert "| CT1 | 192.0.2.10 | 104 | store, query, retrieve, commit | converted |" in configured
-    assert "| PACS | 192.0.2.20 | 104 | enhanced | classic |" in configured
+    assert "| PACS | 192.0.2.20 | 104 | enhanced | classic | sent to, asked to commit |" in configured
     assert "a caller that is none is refused" in configured
+
+
+def test_J2_the_statement_says_how_destinations_are_asked_to_commit(text: str) -> None:
+    said = chapter(text, "3.2.1.3 Association initiation")
+    assert "Activity *ask for storage commitment* (PS3.4 J.3.6.1), of PACS" in said
+    for reason, meaning in terms.FAILURE_REASONS.items():
+        assert f"| {reason:04X} | {meaning} |" in said
+    assert "ask for storage commitment" not in chapter(text, "3.2.2.3 Association initiation")
+
+
+def test_R1_the_statement_says_what_is_notified_and_by_whom() -> None:
+    said = conformance.statement(parse(EXAMPLE.replace('mode = "push"', 'mode = "pull"')))
+    enhanced = chapter(said, "3.2.2.3 Association initiation")
+    assert "Activity *notify* (Instance Availability Notification, PS3.4 R.3.4.1), of PACS" in enhanced
+    assert "Activity *notify*" not in chapter(said, "3.2.1.3 Association initiation")
+    for keyword, words in NOTIFICATION:
+        assert f"| {keyword.replace('>', '&gt;')} | {words} |" in enhanced
+    assert "| 1.2.840.10008.5.1.4.33 | yes | no |" in chapter(said, "3.2.2 GATEWAY_ENH")
 
 
 def test_tables_are_well_formed(text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from archive_tools import ct, store
 from box import Pacs
-from commitment_tools import Committer, report
+from commitment_tools import Committer, event_information, report
 from intake import CT1, Intake, running
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
@@ -21,11 +21,8 @@ from gateway.network.commitment_lists import (
     Failure,
     Malformed,
     Reference,
-    Request,
     Result,
     action_information,
-    event_information,
-    parse_request,
     parse_result,
 )
 from gateway.network.normalized import Answer, NormalizedAssociation, NotTaken
@@ -35,7 +32,7 @@ from gateway.retrieval.engine import Destination
 from gateway.standard.commitment import REQUEST_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, STORAGE_COMMITMENT_PUSH
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
-ASKED = Request("1.2.9", (Reference(CT, "1.2.1"), Reference(CT, "1.2.2")))
+ASKED = (Reference(CT, "1.2.1"), Reference(CT, "1.2.2"))
 QUICK = Timeouts(connect=5, negotiate=5, progress=5, response=5, release=1)
 STUDY = "1.2.3"
 
@@ -44,53 +41,48 @@ def encoded(ds: Dataset) -> BytesIO:
     return BytesIO(encode(ds, True, True) or b"")
 
 
-def ask(peer: Committer | Pacs, request: Request = ASKED) -> tuple[Answer, NormalizedAssociation]:
+def ask(peer: Committer | Pacs) -> tuple[Answer, NormalizedAssociation]:
     destination = Destination(peer.title, "127.0.0.1", peer.port, "GATEWAY")
     association = NormalizedAssociation(destination, STORAGE_COMMITMENT_PUSH, timeouts=QUICK)
-    return association.action(STORAGE_COMMITMENT_INSTANCE, REQUEST_COMMITMENT, action_information(request)), association
+    return association.action(
+        STORAGE_COMMITMENT_INSTANCE, REQUEST_COMMITMENT, action_information("1.2.9", ASKED)
+    ), association
 
 
 # Data sets
 
-
-def test_J2_what_is_asked_and_answered_comes_back_as_it_was() -> None:
-    content = encoded(action_information(ASKED))
-    assert parse_request(STORAGE_COMMITMENT_INSTANCE, 1, content, ImplicitVRLittleEndian) == ASKED
-    result = Result("1.2.9", ASKED.references[:1], (Failure(CT, "1.2.2", 0x0112),))
-    content = encoded(event_information(result))
-    assert parse_result(STORAGE_COMMITMENT_INSTANCE, 2, content, ImplicitVRLittleEndian) == result
-    assert result.event_type == 2
-    assert Result("1.2.9", ASKED.references).event_type == 1
+REPORTED = Result("1.2.9", ASKED[:1], (Failure(CT, "1.2.2", 0x0112),))
 
 
-def broken(**values: object) -> Dataset:
-    ds = action_information(ASKED)
+def test_J2_a_result_is_read_as_it_was_said() -> None:
+    content = encoded(event_information(REPORTED))
+    assert parse_result(STORAGE_COMMITMENT_INSTANCE, 2, content, ImplicitVRLittleEndian) == REPORTED
+
+
+def broken(**values: object) -> BytesIO:
+    ds = event_information(REPORTED)
     for keyword, value in values.items():
         setattr(ds, keyword, value)
-    return ds
-
-
-TWICE = action_information(Request("1.2.9", ASKED.references[:1] * 2))
+    return encoded(ds)
 
 
 @pytest.mark.parametrize(
-    ("instance", "action", "content", "status", "says"),
+    ("instance", "event", "content", "status", "says"),
     [
-        ("1.2.3", 1, encoded(broken()), 0x0112, "well-known"),
-        (STORAGE_COMMITMENT_INSTANCE, 2, encoded(broken()), 0x0123, "Action Type ID 2"),
+        ("1.2.3", 1, broken(), 0x0112, "well-known"),
+        (STORAGE_COMMITMENT_INSTANCE, 3, broken(), 0x0113, "Event Type ID 3"),
         (STORAGE_COMMITMENT_INSTANCE, 1, BytesIO(b"\x08\0\x97\x11\1\0\0\0A"), 0x0110, "decoded"),
         (STORAGE_COMMITMENT_INSTANCE, 1, BytesIO(), 0x0115, "missing"),
-        (STORAGE_COMMITMENT_INSTANCE, 1, encoded(broken(TransactionUID="")), 0x0115, "Transaction UID"),
-        (STORAGE_COMMITMENT_INSTANCE, 1, encoded(broken(ReferencedSOPSequence=[])), 0x0115, "empty"),
-        (STORAGE_COMMITMENT_INSTANCE, 1, encoded(broken(ReferencedSOPSequence=[Dataset()])), 0x0115, "without class"),
-        (STORAGE_COMMITMENT_INSTANCE, 1, encoded(TWICE), 0x0115, "twice"),
+        (STORAGE_COMMITMENT_INSTANCE, 1, broken(TransactionUID=""), 0x0115, "Transaction UID"),
+        (STORAGE_COMMITMENT_INSTANCE, 1, broken(ReferencedSOPSequence=[Dataset()]), 0x0115, "without class"),
+        (STORAGE_COMMITMENT_INSTANCE, 2, broken(FailedSOPSequence=[Dataset()]), 0x0115, "without class"),
     ],
 )
-def test_J3_a_request_that_cannot_be_served_has_its_status_and_reason(
-    instance: str, action: int, content: BytesIO, status: int, says: str
+def test_J2_a_report_that_cannot_be_understood_has_its_status_and_reason(
+    instance: str, event: int, content: BytesIO, status: int, says: str
 ) -> None:
     with pytest.raises(Malformed) as raised:
-        parse_request(instance, action, content, ImplicitVRLittleEndian)
+        parse_result(instance, event, content, ImplicitVRLittleEndian)
     assert raised.value.status == status
     assert says in raised.value.comment
 
@@ -105,7 +97,7 @@ def test_J2_commitment_is_asked_and_the_result_taken_on_the_same_association() -
         notification = association.notification(10)
         content = notification.EventInformation
         found = parse_result(STORAGE_COMMITMENT_INSTANCE, notification.EventTypeID, content, ImplicitVRLittleEndian)
-        assert found == Result("1.2.9", ASKED.references)
+        assert found == Result("1.2.9", ASKED)
         association.answer(notification, Answer(0))
         assert association.notification(0.05) is None
         association.release()

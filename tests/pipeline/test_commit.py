@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
 from archive_tools import HandClock, ct, store
 from box import Pacs
 from commitment_tools import Committer as Peer
-from commitment_tools import committing, failing, references
+from commitment_tools import committing, event_information, failing, references, type_of
 from loopback import eventually
 from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dsutils import encode
 
 from gateway.archive.custody import Standing
 from gateway.archive.index import Archive
@@ -26,6 +30,7 @@ from gateway.pipeline.commit import Committer, Patience
 from gateway.pipeline.retry import Backoff
 from gateway.pipeline.visits import Target
 from gateway.retrieval.engine import Destination
+from gateway.standard.commitment import STORAGE_COMMITMENT_INSTANCE
 
 STUDY = "1.2.3"
 PATIENCE = Patience(
@@ -96,18 +101,9 @@ def job(archive: Archive, kind: str = COMMIT) -> Job | None:
 
 def tell(archive: Archive, result: Result) -> Answer:
     """Have the destination report, as on an association of its own."""
-    from io import BytesIO
-
-    from pydicom.uid import ImplicitVRLittleEndian
-    from pynetdicom.dimse_primitives import N_EVENT_REPORT
-    from pynetdicom.dsutils import encode
-
-    from gateway.network.commitment_lists import event_information
-    from gateway.standard.commitment import STORAGE_COMMITMENT_INSTANCE
-
     notification: Any = N_EVENT_REPORT()
     notification.AffectedSOPInstanceUID = STORAGE_COMMITMENT_INSTANCE
-    notification.EventTypeID = result.event_type
+    notification.EventTypeID = type_of(result)
     notification.EventInformation = BytesIO(encode(event_information(result), True, True) or b"")
     return take_result(archive, "PACS", notification, ImplicitVRLittleEndian)
 

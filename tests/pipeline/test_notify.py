@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from archive_tools import HandClock, ct, derive, store
 from box import Pacs
-from loopback import free_port
+from commitment_tools import Notified
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
-from pynetdicom.transport import ThreadedAssociationServer
 
 from gateway.archive.index import Archive
 from gateway.archive.jobs import COMMIT, CONVERT, DELIVER, WAITING, Job
@@ -26,43 +23,10 @@ from gateway.pipeline.retry import Backoff
 from gateway.pipeline.visits import Target
 from gateway.retrieval.engine import Destination
 from gateway.retrieval.transcript import Outcome
-from gateway.standard.commitment import INSTANCE_AVAILABILITY
 
 STUDY = "1.2.3"
 QUICK = Timeouts(connect=5, negotiate=5, progress=5, response=5, release=1)
 SETTINGS = NetworkSettings("GATEWAY", pulls={"PACS": View.ENHANCED})
-
-
-class Notified:
-    """A peer that takes Instance Availability Notifications, stock pynetdicom."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.notifications: list[Dataset] = []
-        self.uids: list[str] = []
-        self.calling: list[str] = []
-        self.status = 0x0000
-
-    def __enter__(self) -> Notified:
-        self._entity = AE("PACS")
-        self._entity.add_supported_context(INSTANCE_AVAILABILITY)
-        self._server: Any = self._entity.make_server(
-            ("127.0.0.1", self.port),
-            evt_handlers=[(evt.EVT_N_CREATE, self._create)],
-            server_class=ThreadedAssociationServer,
-        )
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._entity._servers.append(self._server)
-        self._server.shutdown()
-
-    def _create(self, event: Any) -> tuple[int, Dataset]:
-        self.notifications.append(event.attribute_list)
-        self.uids.append(str(event.request.AffectedSOPInstanceUID))
-        self.calling.append(event.assoc.requestor.ae_title)
-        return self.status, event.attribute_list
 
 
 @pytest.fixture

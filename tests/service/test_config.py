@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.archive.views import View
 from gateway.errors import ConfigError
 from gateway.service import config
 from gateway.service.config import EXAMPLE, ConfigErrors, Quota, parse
+from gateway.service.rooms import network_settings, targets
 
 ROOT = Path(__file__).parents[2]
 
@@ -201,3 +203,28 @@ def test_network_settings_carry_peers_views_and_destinations() -> None:
         "PACS": ("192.0.2.20", 104),
     }
     assert settings.priors_from == {"PACS"}
+
+
+PULL = '[[destination]]\nae_title = "PACS"\nhost = "192.0.2.20"\nport = 104\nmode = "pull"\n'
+
+
+def test_R1_a_destination_that_fetches_needs_a_view_that_is_served() -> None:
+    with pytest.raises(ConfigErrors, match=r"destination\[1\]\.view: no such view to fetch; found 'enhanced'"):
+        parse(PULL)
+    assert parse(PULL + 'view = "received"').destination[0].mode == "pull"
+    assert parse(PULL + '[views]\nGATEWAY_ENH = "enhanced"').destination[0].view == "enhanced"
+
+
+def test_R1_a_destination_that_fetches_may_retrieve_and_another_only_report() -> None:
+    views = '[views]\nGATEWAY_ENH = "enhanced"\n'
+    with pytest.raises(ConfigErrors, match=r"peer\[1\]\.may: destination\[1\] has mode pull"):
+        parse(PULL + views + '[[peer]]\nae_title = "PACS"\nmay = ["store"]\n')
+    settings = network_settings(parse(PULL + views))
+    assert settings.allows("PACS", "retrieve")
+    assert not settings.allows("PACS", "store")
+    assert settings.peer("PACS").host == "192.0.2.20"
+    assert settings.pulls == {"PACS": View.ENHANCED}
+    (target,) = targets(parse(PULL + views))
+    assert (target.pull, target.destination.calling_ae) == (True, "GATEWAY_ENH")
+    pushed = network_settings(parse(PULL.replace("pull", "push")))
+    assert pushed.peer("PACS").may == frozenset()

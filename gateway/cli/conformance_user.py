@@ -1,0 +1,94 @@
+"""What a conformance statement says of what the box asks of its destinations (PS3.4 J.3.6.1, R.3.4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.cli.conformance_tables import Box, Entity, table
+from gateway.network.availability import MOST
+from gateway.pipeline.commit import Patience
+from gateway.pipeline.notify import REMINDERS
+from gateway.pipeline.visits import Target
+from gateway.service.rooms import targets
+from gateway.standard import commitment as terms
+
+# Table R.3.2-1: what is sent, and what it says.
+NOTIFICATION = (
+    ("ReferencedPerformedProcedureStepSequence", "empty (Type 2): the box has no part in Performed Procedure Steps"),
+    ("StudyInstanceUID", "of the study"),
+    ("ReferencedSeriesSequence", "each series of the view"),
+    (">SeriesInstanceUID", "of the series"),
+    (">ReferencedSOPSequence", "each instance of the view"),
+    (">>ReferencedSOPClassUID", "of the instance"),
+    (">>ReferencedSOPInstanceUID", "of the instance"),
+    (">>InstanceAvailability", "ONLINE: it can be retrieved at once"),
+    (">>RetrieveAETitle", "the application entity that possesses the view"),
+)
+
+# What is done about a Failure Reason.
+ACTIONS = {
+    terms.NO_SUCH_OBJECT: "It is delivered again, or notified again, and asked for again; at most {} times.",
+}
+OTHERWISE = "It is asked for again."
+
+
+def users_of(box: Box, entity: Entity) -> list[Target]:
+    """Return the destinations that an application entity calls."""
+    return [one for one in targets(box.config) if one.destination.calling_ae == entity.title]
+
+
+def used(box: Box, entity: Entity) -> set[str]:
+    """Return the SOP classes that an application entity uses as SCU besides storage."""
+    called = users_of(box, entity)
+    asks = {terms.STORAGE_COMMITMENT_PUSH} if any(one.commitment for one in called) else set()
+    return asks | ({terms.INSTANCE_AVAILABILITY} if any(one.pull for one in called) else set())
+
+
+def activities(box: Box, entity: Entity) -> Iterator[str]:
+    """Yield for what else an application entity requests associations."""
+    called = users_of(box, entity)
+    asked = [one.name for one in called if one.commitment]
+    told = [one.name for one in called if one.pull]
+    if asked:
+        yield from _commitment(entity, asked)
+    if told:
+        yield from _notification(entity, told)
+
+
+def _commitment(entity: Entity, names: list[str]) -> Iterator[str]:
+    patience = Patience()
+    yield (
+        f"Activity *ask for storage commitment* (PS3.4 J.3.6.1), of {', '.join(names)}: once everything of a study has "
+        "been taken with C-STORE, or fetched, N-ACTION names it, of whatever SOP class (annex B and section 7), in "
+        f"lists of {patience.most} references at most, each on an association of its own. Instances whose pixel data "
+        "are only referenced (JPIP) are never asked for (J.1.1). Proposed is the role of SCU, in Implicit VR Little "
+        f"Endian. The association is kept for {patience.stay:g} seconds for a result; later it is accepted on an "
+        f"association that the same AE title requests of {entity.title} with the SCP role. Storage Media File-Set ID "
+        "and UID are not sent, and not looked at."
+    )
+    hours = patience.answer.first / 3600
+    yield (
+        f"A Transaction UID is used once and for ever valid: a result counts however late it comes. Without one for "
+        f"{hours:g} hours, growing to {patience.answer.longest / 3600:g}, the same is asked for under another. An "
+        "instance that is in both lists of a result, in none, or named with another class, is not committed. A result "
+        f"of an unknown transaction is answered {terms.INVALID_ARGUMENT:04X}. Commitment is recorded on stable storage "
+        "before N-EVENT-REPORT is answered; no copy is deleted without it."
+    )
+    yield table(
+        "Failure Reason | meaning | what is done",
+        (
+            (f"{reason:04X}", meaning, ACTIONS.get(reason, OTHERWISE).format(patience.deliveries))
+            for reason, meaning in terms.FAILURE_REASONS.items()
+        ),
+    )
+
+
+def _notification(entity: Entity, names: list[str]) -> Iterator[str]:
+    yield (
+        f"Activity *notify* (Instance Availability Notification, PS3.4 R.3.4.1), of {', '.join(names)}: when a study "
+        f"has been converted N-CREATE names the instances of its view, up to {MOST} in one; instances that come later "
+        "are named in a further one. What C-MOVE to that AE title or C-GET by it has brought there counts as fetched. "
+        f"What is not fetched is notified again after {REMINDERS.first / 60:g} minutes, growing to "
+        f"{REMINDERS.longest / 3600:g} hours. {entity.title} sends these attributes and no other:"
+    )
+    yield table("attribute | value", ((keyword.replace(">", "&gt;"), words) for keyword, words in NOTIFICATION))
