@@ -1,4 +1,4 @@
-"""Retrievals of a view whose conversion is pending wait for it, not for ever (PS3.4 C.4.1.1.3.2); their priority."""
+"""Retrievals of a view whose conversion is pending wait for it, not for ever (PS3.4 C.4.1.1.3.2); priority and limits."""
 
 from __future__ import annotations
 
@@ -112,3 +112,14 @@ def test_M1_the_priority_of_C_MOVE_is_that_of_its_sub_operations(priority: int, 
         gateway.admit(study)
         assert moved(gateway.port, study, priority=priority).Status == 0
         assert {request.Priority for talk in peer.talks for request, _ in talk.stored} == {priority}
+
+
+@pytest.mark.parametrize(("most", "status"), [(5, 0xA701), (6, 0x0000)])
+def test_M1_more_instances_than_the_counts_can_say_are_A701(
+    most: int, status: int, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.network.retrieve.MOST_INSTANCES", most)
+    with ScriptedPeer(willing) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
+        gateway.admit(study)
+        assert moved(gateway.port, study).Status == status
+        assert len(peer.stored) == (0 if status else 6)
