@@ -1,4 +1,4 @@
-"""Retrievals of a view whose conversion is pending wait for it, not for ever (PS3.4 C.4.1.1.3.2); priority and limits."""
+"""Retrievals of a view whose conversion is pending wait for it, not for ever; also priority, limits."""
 
 from __future__ import annotations
 
