@@ -110,6 +110,7 @@ def main() -> int:
     size = dataclasses.replace(
         QUICK if arguments.quick else Size(), **{name: value for name, value in given.items() if value is not None}
     )
+    size = dataclasses.replace(size, few=min(size.few, size.runs))
     names = dict.fromkeys(arguments.names or MEASUREMENTS)
     if TABLE in names:
         names = {name: None for name in MEASUREMENTS if name in names or name in summary.MEASURED}
