@@ -30,6 +30,8 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "systemd-sysusers": "systemd",
     "systemd-tmpfiles": "systemd",
+    "ansible-playbook": "none: pip install -e '.[appliance-test]'",
+    "ansible-lint": "none: pip install -e '.[appliance-test]'",
 }
 
 
