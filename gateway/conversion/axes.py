@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from gateway.errors import ObjectError
 from gateway.objects.elements import DataSet, Element, numbers, raw, tag_of, text
+from gateway.objects.remembered import remembered
 from gateway.standard.private_hints import B_VALUES, GRADIENTS, LABELS, PHASES, TILES, Hint
 
 Value = float | str
@@ -125,14 +126,21 @@ def values_of(ds: DataSet) -> tuple[tuple[Value | None, ...], tuple[int, ...]]:
     """
     values: list[Value | None] = []
     tags: list[int] = []
-    for axis in AXES:
-        tag = tag_of(axis.keyword)
-        value = axis.read(ds, tag)
-        if axis.hints and (value is None or value == ""):
-            tag, value = _by_hint(ds, axis, tag, value)
+    for number in range(len(AXES)):
+        tag, value = _on_axis(ds, number)
         values.append(value)
         tags.append(tag)
     return tuple(values), tuple(tags)
+
+
+@remembered
+def _on_axis(ds: DataSet, number: int) -> tuple[int, Value | None]:
+    axis = AXES[number]
+    tag = tag_of(axis.keyword)
+    value = axis.read(ds, tag)
+    if axis.hints and (value is None or value == ""):
+        return _by_hint(ds, axis, tag, value)
+    return tag, value
 
 
 def _by_hint(ds: DataSet, axis: Axis, tag: int, value: Value | None) -> tuple[int, Value | None]:
@@ -162,6 +170,7 @@ def private(ds: DataSet, hint: Hint) -> Element | None:
     return None
 
 
+@remembered
 def tiles(ds: DataSet) -> int:
     """Return how many slices one image holds by what its maker says, 1 if nothing is said."""
     for hint in TILES:

@@ -128,6 +128,8 @@ class _Builder:
             and self._is_needed(key, element, survey.groups)
         }
         self.unassigned.update(self.shared_originals)
+        # Of Contributing Equipment that differs in its times alone the first is copied, as the worked example has it.
+        self.settled = self.shared.keys() | ({CONTRIBUTING_EQUIPMENT} if self.copied_equipment else set())
 
     def _place(self, uid: str) -> tuple[str, str] | None:
         """Return study and series of what a reference names now."""
@@ -201,8 +203,8 @@ class _Builder:
         # Also when it is empty: checkers want the sequence in every frame's item.
         rest = {
             key: element
-            for key, element in remaining(ds, consumed, added | survey.added)
-            if not self._is_shared(key) and self._is_needed(key, element, groups)
+            for key, element in remaining(ds, consumed, added | survey.added, self.settled)
+            if self._is_needed(key, element, groups)
         }
         # What the source said of pixels that are other ones now, if not all sources said it.
         rest |= {tag: element for tag, element in originals(ds).items() if tag not in self.shared_originals}
@@ -212,10 +214,6 @@ class _Builder:
             sequence("UnassignedPerFrameConvertedAttributesSequence", placed(rest.items())),
             sequence("ConversionSourceAttributesSequence", source),
         )
-
-    def _is_shared(self, key: Key) -> bool:
-        # Of Contributing Equipment that differs in its times alone the first is copied, as the worked example has it.
-        return key in self.shared or (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
 
 
 def _rewritten(fact: Facts, header: Header, rewriter: Rewriter) -> Header:

@@ -35,12 +35,19 @@ from gateway.objects.elements import (
 )
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, PixelData
+from gateway.objects.remembered import remembered
 from gateway.standard.modules import MODULES
 from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
 
-# Modules whose attributes must not differ within an object (G17).
-_COMMON_MODULES = ("Patient", "Clinical Trial Subject", "General Study", "Patient Study", "Clinical Trial Study",
-                   "Frame of Reference")  # fmt: skip
+# Attributes of the modules that must not differ within an object (G17).
+_COMMON_TAGS = tuple(
+    tag_of(entry.partition(":")[0])
+    for module in (
+        "Patient", "Clinical Trial Subject", "General Study", "Patient Study", "Clinical Trial Study",
+        "Frame of Reference",
+    )
+    for entry in MODULES[module].attributes
+)  # fmt: skip
 
 # Why an enhanced object does not become a frame; it can be turned back.
 ALREADY_ENHANCED = "enhanced already"
@@ -189,12 +196,6 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
 
 def _group_key(header: Header) -> tuple:
     ds = header.dataset
-    common = hashlib.blake2b(digest_size=8)
-    for module in _COMMON_MODULES:
-        for entry in MODULES[module].attributes:
-            element = ds.get(tag_of(entry.partition(":")[0]))
-            if element is not None and element.value:
-                common.update(encode({element.tag: element}))
     return (
         header.series,
         header.sop_class,
@@ -202,8 +203,19 @@ def _group_key(header: Header) -> tuple:
         text(ds, "SpecificCharacterSet"),
         description_of(header).family(),
         texts(ds, "ImageType")[:2],
-        common.hexdigest(),
+        _common(ds),
     )
+
+
+@remembered
+def _common(ds: DataSet) -> str:
+    """Return a digest of what must not differ within an object."""
+    common = hashlib.blake2b(digest_size=8)
+    for tag in _COMMON_TAGS:
+        element = ds.get(tag)
+        if element is not None and element.value:
+            common.update(encode({element.tag: element}))
+    return common.hexdigest()
 
 
 def _conversion_sources(ds: DataSet) -> tuple[str, ...]:
@@ -254,6 +266,8 @@ def _encoding(header: Header) -> str:
     if header.doubtful:
         return f"irregular encoding: {header.doubtful[0]}"
     for element in _all_elements(header.dataset):
+        if type(element.value) is bytes:
+            continue
         if isinstance(element.value, Span):
             return f"{tag_text(element.tag)} has {element.value.length} bytes, which is too long for a header"
         if isinstance(element.value, Encapsulated) and header.transfer_syntax in NATIVE:
@@ -270,7 +284,11 @@ def _all_elements(ds: DataSet) -> Iterator[Element]:
 
 
 def _kind(header: Header) -> str:
-    ds = header.dataset
+    return _kind_of(header.dataset)
+
+
+@remembered
+def _kind_of(ds: DataSet) -> str:
     kind = [value.upper() for value in texts(ds, "ImageType")]
     if (integer(ds, "NumberOfFrames", 1) or 0) != 1:
         return f"it has {text(ds, 'NumberOfFrames')} frames, a classic image has one"

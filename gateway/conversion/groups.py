@@ -7,11 +7,12 @@ part as a code, a date and a time as a datetime) stays where it was as well.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable, Iterator
 from typing import NamedTuple
 
 from gateway.conversion.enhanced_values import enhanced_value, is_verbatim
 from gateway.conversion.identity import code
-from gateway.conversion.macro_groups import macro_groups
+from gateway.conversion.macro_groups import Made, macro_groups
 from gateway.objects.elements import (
     DataSet,
     Element,
@@ -27,6 +28,7 @@ from gateway.objects.elements import (
     text,
     texts,
 )
+from gateway.objects.remembered import remembered
 from gateway.standard.anatomy import BODY_PARTS, SIDES
 from gateway.standard.enhanced import COMMON_TERMS
 from gateway.standard.frame_type import (
@@ -137,18 +139,9 @@ def frame_groups(ds: DataSet, modality: str, *, legacy: bool = True) -> FrameGro
     """
     groups: Groups = {}
     consumed: set[int] = set()
-    for name, _section, keywords, modalities in VERBATIM:
-        if modality in modalities:
-            _move(ds, name, keywords, groups, consumed)
-    _frame_voi_lut(ds, modality, groups, consumed)
-    _pixel_value_transformation(ds, modality, groups, consumed, legacy=legacy)
-    _frame_anatomy(ds, groups, consumed)
-    _put(groups, FRAME_TYPE_SEQUENCES[modality], frame_type(ds, modality))
-    if not (legacy and modality == "CT") and items(ds, REAL_WORLD_VALUES):
-        groups[REAL_WORLD_VALUES] = ds[REAL_WORLD_VALUES]  # C.7.6.16.2.11, not in A.70
-        consumed.add(REAL_WORLD_VALUES)
-    _references(ds, groups, consumed)
-    macro_groups(ds, modality, groups, consumed, legacy=legacy)
+    for made, taken in _parts(ds, modality, legacy):
+        groups.update(made)
+        consumed |= taken
     content = _content(ds)
     consumed.update(element.tag for element in content if element.tag in _UNFOLDED_CONTENT and is_verbatim(ds, element))
     unfolded = [element for element in content if element.tag in _UNFOLDED_CONTENT]
@@ -164,19 +157,52 @@ def frame_groups(ds: DataSet, modality: str, *, legacy: bool = True) -> FrameGro
     return FrameGroups(groups, content, consumed, added - STAND_INS.keys() - _TAKEN_OUT)
 
 
+def _parts(ds: DataSet, modality: str, legacy: bool) -> Iterator[Made]:
+    """Yield groups and what they consume, made together where they look at the same attributes."""
+    for name, _section, keywords, modalities in VERBATIM:
+        if modality in modalities:
+            yield _made(ds, _move, name, keywords)
+    yield _made(ds, _frame_voi_lut, modality)
+    yield _made(ds, _pixel_value_transformation, modality, legacy)
+    yield _made(ds, _frame_anatomy)
+    yield _made(ds, _frame_type, modality)
+    if not (legacy and modality == "CT"):
+        yield _made(ds, _real_world_values)  # C.7.6.16.2.11, not in A.70
+    yield _made(ds, _references)
+    yield from macro_groups(ds, modality, legacy=legacy)
+
+
+@remembered
+def _made(ds: DataSet, part: Callable[..., None], *more: Hashable) -> Made:
+    groups: Groups = {}
+    consumed: set[int] = set()
+    part(ds, groups, consumed, *more)
+    return groups, frozenset(consumed)
+
+
+def _frame_type(ds: DataSet, groups: Groups, consumed: set[int], modality: str) -> None:
+    _put(groups, FRAME_TYPE_SEQUENCES[modality], frame_type(ds, modality))
+
+
+def _real_world_values(ds: DataSet, groups: Groups, consumed: set[int]) -> None:
+    if items(ds, REAL_WORLD_VALUES):
+        groups[REAL_WORLD_VALUES] = ds[REAL_WORLD_VALUES]
+        consumed.add(REAL_WORLD_VALUES)
+
+
 def _put(groups: Groups, keyword: str, item: DataSet) -> None:
     element = sequence(keyword, item)
     groups[element.tag] = element
 
 
-def _move(ds: DataSet, name: str, keywords: tuple[str, ...], groups: Groups, consumed: set[int]) -> None:
+def _move(ds: DataSet, groups: Groups, consumed: set[int], name: str, keywords: tuple[str, ...]) -> None:
     found = [ds[tag] for tag in map(tag_of, keywords) if not is_empty(ds.get(tag))]
     if found:
         _put(groups, name, dataset(*found))
         consumed.update(element.tag for element in found)
 
 
-def _frame_voi_lut(ds: DataSet, modality: str, groups: Groups, consumed: set[int]) -> None:
+def _frame_voi_lut(ds: DataSet, groups: Groups, consumed: set[int], modality: str) -> None:
     """Frame VOI LUT (C.7.6.16.2.10): the image's own windows; CT and PET without any get a default one (E42).
 
     The default is a soft tissue window for CT in Hounsfield units, and for everything else the range of stored values,
@@ -184,7 +210,7 @@ def _frame_voi_lut(ds: DataSet, modality: str, groups: Groups, consumed: set[int
     """
     centers, widths = texts(ds, "WindowCenter"), texts(ds, "WindowWidth")
     if centers and len(centers) == len(widths):
-        _move(ds, "FrameVOILUTSequence", WINDOW, groups, consumed)
+        _move(ds, groups, consumed, "FrameVOILUTSequence", WINDOW)
     elif modality != "MR":
         center, width = (
             SOFT_TISSUE if modality == "CT" and _rescale_type(ds, modality) == "HU" else _whole_range(ds, modality)
@@ -214,9 +240,7 @@ def _first(ds: DataSet, keyword: str, default: float) -> float:
     return values[0] if values else default
 
 
-def _pixel_value_transformation(
-    ds: DataSet, modality: str, groups: Groups, consumed: set[int], *, legacy: bool
-) -> None:
+def _pixel_value_transformation(ds: DataSet, groups: Groups, consumed: set[int], modality: str, legacy: bool) -> None:
     """Pixel Value Transformation (C.7.6.16.2.9, C.8.15.3.10): always for CT and PET, for MR when it rescales.
 
     Enhanced MR has to say that stored values are what they are, which is all that an MR image without rescaling says.

@@ -7,6 +7,7 @@ it is in, and its number in the block (PS3.5 7.8.1); a creator that reserves a b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from operator import itemgetter
 
 from gateway.objects.elements import DataSet, Element
@@ -21,26 +22,44 @@ _TAG = itemgetter(0)
 
 def keyed(ds: DataSet) -> Iterator[tuple[Key, Element]]:
     """Yield every element of `ds` with its key, private creators left out."""
-    owners: dict[int, tuple[int, bytes, int]] | None = None
-    for tag, element in ds.items():
+    tags = tuple(ds)
+    keys, found = _keys(tags, tuple([ds[tag].value for tag in _creators(tags)]))
+    return zip(keys, map(ds.__getitem__, found), strict=True)
+
+
+@lru_cache(maxsize=256)
+def _creators(tags: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the tags of private creators."""
+    return tuple(tag for tag in tags if tag & _PRIVATE and 0x10 <= tag & 0xFFFF <= 0xFF)
+
+
+@lru_cache(maxsize=256)
+def _keys(tags: tuple[int, ...], creators: tuple[object, ...]) -> tuple[tuple[Key, ...], tuple[int, ...]]:
+    """Return the keys of the elements with some tags, and the tag that each is about, by the values of the creators.
+
+    Data sets by the thousand have the same of both.
+    """
+    owners = _owners(dict(zip(_creators(tags), creators, strict=True)))
+    found: list[tuple[Key, int]] = []
+    unused = _unused(tags, owners)
+    for tag in tags:
         if not tag & _PRIVATE:
-            yield tag, element
+            found.append((tag, tag))
             continue
-        if owners is None:
-            owners = _owners(ds)
-            yield from _unused(ds, owners)
-        if 0x10 <= tag & 0xFFFF <= 0xFF:
-            continue
-        owner = owners.get(tag >> 8)
-        yield tag if owner is None else (*owner, tag & 0xFF), element
+        found += unused
+        unused = []
+        if not 0x10 <= tag & 0xFFFF <= 0xFF:
+            owner = owners.get(tag >> 8)
+            found.append((tag if owner is None else (*owner, tag & 0xFF), tag))
+    return tuple(key for key, _ in found), tuple(tag for _, tag in found)
 
 
-def _owners(ds: DataSet) -> dict[int, tuple[int, bytes, int]]:
+def _owners(creators: dict[int, object]) -> dict[int, tuple[int, bytes, int]]:
     """Return group, creator and ordinal among the creator's blocks by the upper three bytes of a block's tags."""
     found: dict[int, tuple[int, bytes, int]] = {}
     seen: dict[tuple[int, bytes], int] = {}
-    for tag in sorted([tag for tag in ds if tag & _PRIVATE and 0x10 <= tag & 0xFFFF <= 0xFF]):
-        value = ds[tag].value
+    for tag in sorted(creators):
+        value = creators[tag]
         group, creator = tag >> 16, value.strip(b" \0") if isinstance(value, bytes) else b""
         ordinal = seen.get((group, creator), 0)
         seen[group, creator] = ordinal + 1
@@ -48,11 +67,9 @@ def _owners(ds: DataSet) -> dict[int, tuple[int, bytes, int]]:
     return found
 
 
-def _unused(ds: DataSet, owners: dict[int, tuple[int, bytes, int]]) -> Iterator[tuple[Key, Element]]:
-    used = {tag >> 8 for tag in ds if tag & _PRIVATE}
-    for block, owner in owners.items():
-        if block not in used:
-            yield (*owner, -1), ds[block >> 8 << 16 | block & 0xFF]
+def _unused(tags: tuple[int, ...], owners: dict[int, tuple[int, bytes, int]]) -> list[tuple[Key, int]]:
+    used = {tag >> 8 for tag in tags if tag & _PRIVATE}
+    return [((*owner, -1), block >> 8 << 16 | block & 0xFF) for block, owner in owners.items() if block not in used]
 
 
 def placed(elements: Iterable[tuple[Key, Element]]) -> DataSet:

@@ -5,12 +5,14 @@ What needs more than that - geometry, windows, anatomy, frame type, references -
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
 
 from gateway.conversion.conditions import holds
 from gateway.conversion.enhanced_values import enhanced_value, is_gated, is_verbatim
 from gateway.objects.elements import DataSet, Element, dataset, empty, items, sequence, tag_of, text
+from gateway.objects.remembered import remembered
 from gateway.standard import enhanced_ct, enhanced_mr, enhanced_pet
 from gateway.standard.enhanced import COMMON_ATTRIBUTES, COMMON_MACROS
 from gateway.standard.functional_groups import MACROS, macros_of
@@ -35,6 +37,11 @@ _ONLY_IF_DEMANDED = frozenset(("PETDetectorMotionDetailsSequence", "PETTableDyna
 
 # Attributes of the Cardiac Synchronization Module too, which is their home where it is used.
 _CARDIAC_MODULE = frozenset(("LowRRValue", "HighRRValue", "IntervalsAcquired", "IntervalsRejected"))
+
+
+# Groups, and the tags of what need not be kept elsewhere.
+Made = tuple[dict[int, Element], frozenset[int]]
+NOTHING: Made = ({}, frozenset())
 
 
 @lru_cache(maxsize=8)
@@ -63,8 +70,8 @@ def condition_of(attribute: Attribute, macro: Macro, modality: str) -> str:
     return found
 
 
-def macro_groups(ds: DataSet, modality: str, groups: dict[int, Element], consumed: set[int], *, legacy: bool) -> None:
-    """Add the groups that a classic image fills, and the tags they consume.
+def macro_groups(ds: DataSet, modality: str, *, legacy: bool) -> Iterator[Made]:
+    """Yield the groups that a classic image fills, each with the tags it consumes.
 
     Parameters
     ----------
@@ -72,27 +79,26 @@ def macro_groups(ds: DataSet, modality: str, groups: dict[int, Element], consume
         Header of the classic image.
     modality : {"CT", "MR", "PT"}
         Row of table C.3.5-1.
-    groups : dict
-        Where the groups go.
-    consumed : set of int
-        Where the tags go that need not be kept elsewhere.
     legacy : bool
         For the Legacy Converted IOD.
     """
     for macro, usage in filled_macros(modality, legacy):
-        tag = tag_of(macro.sequence)
-        if items(ds, tag) and (macro.sequence in CLASSIC_SEQUENCES or len(items(ds, tag)) > 1):
-            groups[tag] = ds[tag]
-            consumed.add(tag)
-            continue
-        demanded = not legacy and is_demanded(macro, usage, ds, modality)
-        if macro.sequence in CLASSIC_SEQUENCES or (macro.sequence in _ONLY_IF_DEMANDED and not demanded):
-            continue
-        item = _item(macro, ds, modality, demanded, legacy=legacy)
-        if item is None:
-            continue
-        groups[tag] = sequence(macro.sequence, item)
-        consumed.update(element.tag for element in item.values() if element.value and is_verbatim(ds, element))
+        yield _made(ds, macro, usage, modality, legacy)
+
+
+@remembered
+def _made(ds: DataSet, macro: Macro, usage: str, modality: str, legacy: bool) -> Made:
+    tag = tag_of(macro.sequence)
+    if items(ds, tag) and (macro.sequence in CLASSIC_SEQUENCES or len(items(ds, tag)) > 1):
+        return {tag: ds[tag]}, frozenset((tag,))
+    demanded = not legacy and is_demanded(macro, usage, ds, modality)
+    if macro.sequence in CLASSIC_SEQUENCES or (macro.sequence in _ONLY_IF_DEMANDED and not demanded):
+        return NOTHING
+    item = _item(macro, ds, modality, demanded, legacy=legacy)
+    if item is None:
+        return NOTHING
+    consumed = (element.tag for element in item.values() if element.value and is_verbatim(ds, element))
+    return {tag: sequence(macro.sequence, item)}, frozenset(consumed)
 
 
 def _item(macro: Macro, ds: DataSet, modality: str, demanded: bool, *, legacy: bool) -> DataSet | None:

@@ -7,6 +7,8 @@ significant bit.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gateway.conversion.references import REFERENCED_INSTANCE
 from gateway.errors import ConversionError
 from gateway.objects.elements import DataSet, Element, integer, is_empty, items, numbers, tag_of, tag_text, text
@@ -27,16 +29,18 @@ _MOVES = [[bytes((value >> bit & 1) << place for value in range(256)) for place 
 
 def overlay_groups(ds: DataSet) -> list[int]:
     """Return the groups of the overlay planes of an image; a group without any value is none."""
-    return sorted({tag >> 16 for tag, element in ds.items() if _of_overlay(tag) and not is_empty(element)})
+    return sorted({tag >> 16 for tag in _overlay_tags(tuple(ds)) if tag & 0xFFFF and not is_empty(ds[tag])})
 
 
-def _of_overlay(tag: int) -> bool:
-    return tag >> 24 == 0x60 and not tag >> 16 & 1 and tag & 0xFFFF != 0
+@lru_cache(maxsize=64)
+def _overlay_tags(tags: tuple[int, ...]) -> frozenset[int]:
+    """Return those of the groups of overlays."""
+    return frozenset(tag for tag in tags if tag >> 24 == 0x60 and not tag >> 16 & 1)
 
 
 def presentation_tags(ds: DataSet) -> set[int]:
     """Return the tags of what a presentation state takes over from an image: nothing of it stays in the image."""
-    found = {tag for tag in ds if tag >> 24 == 0x60 and not tag >> 16 & 1}
+    found = set(_overlay_tags(tuple(ds)))
     if items(ds, GRAPHIC_ANNOTATION):
         found.add(GRAPHIC_ANNOTATION)
     if found:

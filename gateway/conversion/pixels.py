@@ -25,6 +25,7 @@ from gateway.objects.elements import (
     text,
 )
 from gateway.objects.part10 import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header
+from gateway.objects.remembered import remembered
 from gateway.objects.transforms import Step, transformed, transformed_length
 
 # Syntaxes whose frames can be worked on.
@@ -155,6 +156,7 @@ class PixelDescription:
 NO_PIXELS = PixelDescription()
 
 
+@remembered
 def described(ds: DataSet, syntax: str = EXPLICIT_LITTLE, vr: str = "OW") -> PixelDescription:
     """Return what a header says of its pixels; numbers it lacks are zero, or -1 where zero means something.
 

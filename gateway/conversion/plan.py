@@ -157,7 +157,8 @@ def _planned(part: Part, pixels: PixelPlan, read: Callable[[Facts], Header]) -> 
     def take(fact: Facts, header: Header) -> None:
         ds = homogenised(header.dataset, fact.description)
         survey.add(ds)
-        decision.add(ds | pixels.elements)
+        if not decision.missing:
+            decision.add(ds | pixels.elements)
         looks.add(header, inverted=fact.description.inverted)
 
     _each(frames, read, take)

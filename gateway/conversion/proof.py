@@ -15,11 +15,11 @@ from pathlib import Path
 
 from gateway.conversion.facts import Facts
 from gateway.conversion.overlays import presentation_tags
-from gateway.conversion.proof_elements import check_elements
+from gateway.conversion.proof_elements import Elements
 from gateway.conversion.proof_pixels import check_pixels
 from gateway.conversion.proof_references import Reading
 from gateway.conversion.references import Became
-from gateway.conversion.unfold import unfold
+from gateway.conversion.unfold import Unfolding
 from gateway.errors import ConversionError, ObjectError
 from gateway.objects.alike import HeaderReader
 from gateway.objects.digest import Digest
@@ -93,13 +93,14 @@ def _prove_frames(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Se
     referring = any(fact.references or fact.other_references for fact in frames)
     reading = Reading(became if referring else {}, merged=False)
     shared = items(top, SHARED)[0]
+    unfolding, elements = Unfolding(top, shared), Elements(recipe, reading)
     read = HeaderReader()
     number = 0
     for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
         source = read(fact.path)
         if presentation_tags(source.dataset) and not items(top, STATES):
             raise ConversionError(recipe.sop_instance, f"names no presentation state for what frame {number} shows")
-        check_elements(recipe, number, source.dataset, unfold(top, shared, item), reading)
+        elements.check(number, source.dataset, unfolding.frame(item))
         check_pixels(recipe, number, stream.pieces, source, top, shared | item)
     if number != len(frames) or integer(top, "NumberOfFrames") != number:
         raise ConversionError(recipe.sop_instance, "has a wrong number of frames", found=number)

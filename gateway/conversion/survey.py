@@ -6,7 +6,7 @@ or stays with each frame (PS3.3 C.7.6.16.2.FG of Supplement 157: absent equals e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from gateway.conversion.inversion import originals
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.overlays import presentation_tags
 from gateway.objects.elements import DataSet, Element, empty, is_empty, items, same, tag_of, text, texts
+from gateway.objects.remembered import remembered
 from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 
 CONTRIBUTING_EQUIPMENT = tag_of("ContributingEquipmentSequence")
@@ -40,26 +41,40 @@ DESCRIPTION = (
     "ComplexImageComponent", "AcquisitionContrast",
 )  # fmt: skip
 
+# What `Survey` looks at beyond whether it is the same.
+_SPECIAL = frozenset(
+    (
+        REQUEST_ATTRIBUTES,
+        CONTRIBUTING_EQUIPMENT,
+        *map(tag_of, ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")),
+        *(tag_of(what + part) for what in ("Content", "Acquisition", "Series", "Study") for part in ("Date", "Time")),
+    )
+)
+
 # Plane Orientation stands with each frame even where it never changes, which the standard leaves open: from a shared
 # one dcm2niix takes the slices of GE, Siemens and others by place alone, which mixes volumes, and with slopes that it
 # never read; without it it takes frames as they come.
 NEVER_SHARED = frozenset((tag_of("PlaneOrientationSequence"),))
 
 
-def remaining(ds: DataSet, consumed: set[int], added: Iterable[int] = ()) -> Iterator[tuple[Key, Element]]:
+def remaining(
+    ds: DataSet, consumed: Collection[int], added: Iterable[int] = (), settled: Container[Key] = ()
+) -> Iterator[tuple[Key, Element]]:
     """Yield what the functional groups have not consumed and what has a value.
 
     What stands in the new object without being in the source comes as an empty element, which says so: an absent value
     equals an empty one (Sup 157 FG), and unfolding adds nothing.
 
-    Overlays and graphic annotations are left out (E25, E28): they go into presentation states.
+    Overlays and graphic annotations are left out (E25, E28): they go into presentation states; so is what is `settled`
+    elsewhere.
     """
     moved = presentation_tags(ds)
     for key, element in keyed(ds):
-        if key not in consumed and key not in moved and key not in LEFT_OUT and not is_empty(element):
-            yield key, element
+        if key in settled or key in consumed or key in moved or key in LEFT_OUT or is_empty(element):
+            continue
+        yield key, element
     for tag in (*STAND_INS, *sorted(added)):
-        if is_empty(ds.get(tag)):
+        if tag not in settled and is_empty(ds.get(tag)):
             yield tag, empty(tag)
 
 
@@ -122,27 +137,58 @@ class Survey:
     frame_types: set[tuple] = field(default_factory=set)
     requests: list[DataSet] = field(default_factory=list)
     _equipment_differs: bool = False
+    _first: dict[Key, Element] = field(default_factory=dict)  # all attributes of the first frame
+    _kept: tuple = ()  # what of them is left to compare depends on
+    _alike: frozenset[Key] = frozenset()  # those that were compared
+    _counted: int = 0  # further frames of which `counts` has only what differs from them
 
     def add(self, ds: DataSet) -> None:
         """Take in the header of one more frame."""
         groups, _, consumed, added = frame_groups(ds, self.modality, legacy=self.legacy)
+        added = added | self.added
         said = originals(ds)
         agreed = self.originals.items() if self.count else said.items()
         self.originals = {tag: element for tag, element in agreed if said.get(tag) == element}
         self.count += 1
-        self.empty.update(tag for tag, element in ds.items() if not element.value)
-        for key, element in remaining(ds, consumed, added | self.added):
-            self.counts[key] = self.counts.get(key, 0) + 1
-            first = self.values.setdefault(key, element)
-            if first is not element and key not in self.varying and not same(first, element):
-                self.varying.add(key)
+        special = self._compare(ds, consumed, added)
         for tag, group in groups.items():
             self.group_counts[tag] = self.group_counts.get(tag, 0) + 1
             first = self.groups.setdefault(tag, group)
             if first is not group and tag not in self.varying_groups and not same(first, group):
                 self.varying_groups.add(tag)
         self.frame_types.add(_frame_type(groups[tag_of(FRAME_TYPE_SEQUENCES[self.modality])]))
-        self._special(ds)
+        if special:
+            self._special(ds)
+
+    def _compare(self, ds: DataSet, consumed: set[int], added: set[int]) -> bool:
+        """Take in the attributes of one more frame; return whether any of `_SPECIAL` is not the first frame's own.
+
+        Those that are the first frame's own, the same objects in memory, are only counted.
+        """
+        said = dict(keyed(ds))
+        first, kept = self._first, (consumed, added, presentation_tags(ds))
+        alike: Collection[Key] = ()
+        differing: Collection[Key] = said
+        if kept == self._kept:
+            differing = {key for key, element in said.items() if first.get(key) is not element}
+            differing |= first.keys() - said.keys()
+            alike = self._alike - differing
+            self._counted += 1
+            for key in self._alike & differing:
+                self.counts[key] -= 1
+        self.empty.update(key for key in differing if isinstance(key, int) and key in said and not said[key].value)
+        for key, element in remaining(ds, consumed, added, alike):
+            self.counts[key] = self.counts.get(key, 0) + 1
+            known = self.values.setdefault(key, element)
+            if known is not element and key not in self.varying and not same(known, element):
+                self.varying.add(key)
+        if self.count == 1:
+            self._first, self._kept, self._alike = said, kept, frozenset(self.values)
+        return not _SPECIAL.isdisjoint(differing)
+
+    def _is_everywhere(self, key: Key) -> bool:
+        """Tell whether every frame has an attribute."""
+        return self.counts.get(key, 0) + (self._counted if key in self._alike else 0) == self.count
 
     def rewritten(self, change: Callable[[Element], Element]) -> Survey:
         """Return this survey with every sequence changed: what was equal stays equal."""
@@ -172,14 +218,13 @@ class Survey:
     @property
     def equipment_differs(self) -> bool:
         """Whether Contributing Equipment differs in more than its times, or only some frames have it (G8)."""
-        return self._equipment_differs or self.counts.get(CONTRIBUTING_EQUIPMENT, self.count) != self.count
+        known = CONTRIBUTING_EQUIPMENT in self.values
+        return self._equipment_differs or (known and not self._is_everywhere(CONTRIBUTING_EQUIPMENT))
 
     def shared(self) -> dict[Key, Element]:
         """Return what every frame has with the same value."""
         return {
-            key: element
-            for key, element in self.values.items()
-            if self.counts[key] == self.count and key not in self.varying
+            key: element for key, element in self.values.items() if key not in self.varying and self._is_everywhere(key)
         }
 
     def shared_groups(self) -> Groups:
@@ -193,7 +238,11 @@ class Survey:
 
 def _frame_type(group: Element) -> tuple:
     assert isinstance(group.value, tuple)
-    item = group.value[0]
+    return _described(group.value[0])
+
+
+@remembered
+def _described(item: DataSet) -> tuple:
     return texts(item, "FrameType"), *(text(item, keyword) for keyword in DESCRIPTION)
 
 

@@ -50,6 +50,7 @@ _ACQUISITION = (
     ("FrameAcquisitionDateTime", ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")),
 )
 
+_FRAME_TYPE, _IMAGE_TYPE = tag_of("FrameType"), tag_of("ImageType")
 _FRAME_LATERALITY, _IMAGE_LATERALITY = tag_of("FrameLaterality"), tag_of("ImageLaterality")
 
 # Attributes of the multi-frame form that make no sense in an image of one frame, whose identity is another, that is in
@@ -92,49 +93,81 @@ CARRIERS: tuple[tuple[int, bytes, int, int], ...] = ((0x0021, CARRIER, 0, 0x01),
 Found = dict[Key, Element]
 
 
-def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
-    """Return the attributes of the classic image that a frame was made of, identity included.
+class Unfolding:
+    """The classic images that the frames of one object were made of; what all have is unfolded once.
 
     Parameters
     ----------
     top : DataSet
         Top level of the enhanced object.
-    shared, frame : DataSet
-        Item of the Shared Functional Groups Sequence, and the frame's item of the Per-Frame one.
-
-    Returns
-    -------
-    DataSet
-        SOP Class and Instance are those of the Conversion Source where there is one; Series is the original one where
-        Unassigned has it.
+    shared : DataSet
+        Item of the Shared Functional Groups Sequence.
     """
-    found: Found = {key: element for key, element in keyed(top) if key not in ENHANCED_ONLY}
-    content: DataSet = {}
-    for groups in (shared, frame):
-        for home, key, element in _flattened(groups):
-            if home in _FRAME_TYPES:
-                if key == tag_of("FrameType"):
-                    found[tag_of("ImageType")] = make("ImageType", *texts({element.tag: element}, element.tag))
-            elif home == _CONTENT and isinstance(key, int):
-                content[key] = element
-            else:
-                found[key] = element
-    _drop_stand_ins(top, found)
-    originals: Found = {}
-    for groups, keyword in zip((shared, frame), _UNASSIGNED, strict=True):
-        for item in items(groups, keyword):
-            originals.update(keyed(item))
-    found.update(originals)
-    _frame_content(content, found)
-    _laterality(found, originals)
-    for key, element in originals.items():
-        if is_empty(element):
-            found.pop(key, None)  # the source had none, whatever modules and groups say
-    if PURPOSE in originals and is_empty(originals[PURPOSE]):
-        for tag in ADDED_PURPOSES.keys() & found.keys():
-            found[tag] = without_added_purposes(found[tag])
-    _original_identity(frame, found)
-    return placed(found.items())
+
+    def __init__(self, top: DataSet, shared: DataSet) -> None:
+        self._top = top
+        self._found: Found = {key: element for key, element in keyed(top) if key not in ENHANCED_ONLY}
+        self._content: DataSet = {}
+        _take(shared, self._found, self._content)
+        self._originals = _originals(shared, _UNASSIGNED[0])
+
+    def frame(self, frame: DataSet) -> Found:
+        """Return the attributes of the classic image that a frame was made of, identity included.
+
+        Parameters
+        ----------
+        frame : DataSet
+            The frame's item of the Per-Frame Functional Groups Sequence.
+
+        Returns
+        -------
+        dict
+            By key. SOP Class and Instance are those of the Conversion Source where there is one; Series is the original
+            one where Unassigned has it.
+        """
+        found, content = dict(self._found), dict(self._content)
+        _take(frame, found, content)
+        _drop_stand_ins(self._top, found)
+        originals = self._originals | _originals(frame, _UNASSIGNED[1])
+        found.update(originals)
+        _frame_content(content, found)
+        _laterality(found, originals)
+        for key, element in originals.items():
+            if is_empty(element):
+                found.pop(key, None)  # the source had none, whatever modules and groups say
+        if PURPOSE in originals and is_empty(originals[PURPOSE]):
+            for tag in ADDED_PURPOSES.keys() & found.keys():
+                found[tag] = without_added_purposes(found[tag])
+        _original_identity(frame, found)
+        return found
+
+
+def _take(groups: DataSet, found: Found, content: DataSet) -> None:
+    """Take what functional groups say; what Frame Content says goes apart."""
+    for home, key, element in _flattened(groups):
+        if home in _FRAME_TYPES:
+            if key == _FRAME_TYPE:
+                found[_IMAGE_TYPE] = make("ImageType", *texts({element.tag: element}, element.tag))
+        elif home == _CONTENT and isinstance(key, int):
+            content[key] = element
+        else:
+            found[key] = element
+
+
+def _originals(groups: DataSet, keyword: str) -> Found:
+    """Return unassigned attributes."""
+    return {key: element for item in items(groups, keyword) for key, element in keyed(item)}
+
+
+def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
+    """Return the attributes of the classic image that a frame was made of as a data set.
+
+    Parameters
+    ----------
+    top, shared, frame : DataSet
+        As for `Unfolding`.
+    """
+    return placed(Unfolding(top, shared).frame(frame).items())
 
 
 def _flattened(groups: DataSet) -> Iterator[tuple[Key, Key, Element]]:

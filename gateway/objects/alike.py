@@ -29,8 +29,9 @@ from gateway.objects.parse import (
 )
 from gateway.objects.part10 import PREAMBLE, Header, PixelData, pixel_data_at, read_header
 
-# Layouts that are remembered, and the longest header that is.
+# Layouts that are remembered, headers that may show one, and the longest header that is remembered.
 _LAYOUTS = 4
+_SEEN = 8
 _LONGEST = 1 << 20
 
 _TRANSFER_SYNTAX = 0x00020010
@@ -210,7 +211,7 @@ class HeaderReader:
 
     def __init__(self) -> None:
         self._layouts: list[_Layout] = []
-        self._seen: set[tuple[int, ...]] = set()
+        self._seen: dict[tuple[int, ...], DataSet] = {}
         self._wanted = 4096
 
     def __call__(self, path: Path) -> Header:
@@ -249,11 +250,15 @@ class HeaderReader:
     def _learn(self, header: Header) -> None:
         """Remember how a file is laid out once a second one has the same elements."""
         tags = tuple(header.dataset)
-        if tags not in self._seen:
-            if len(self._seen) >= _LAYOUTS * 16:
+        before = self._seen.get(tags)
+        if before is None:
+            if len(self._seen) >= _SEEN:
                 self._seen.clear()
-            self._seen.add(tags)
+            self._seen[tags] = header.dataset
             return
+        for tag, element in before.items():
+            if header.dataset[tag] == element:
+                header.dataset[tag] = element
         layout = _layout_of(header)
         if layout is not None:
             length = sum(len(run.encoded) for run in (*layout.meta, *layout.runs))
