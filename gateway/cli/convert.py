@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.conversion.planned import Planned
     from gateway.conversion.study import Converted, Made, StudyConversion
     from gateway.objects.part10 import Header
-    from gateway.objects.recipe import Recipe
 
 # Files whose digests may lag behind the reading of headers.
 DIGESTED_AHEAD = 4
@@ -133,7 +132,8 @@ def _digested(files: Iterable[Path], headers: Headers, report: Report) -> Iterat
             except (ObjectError, OSError) as error:
                 (report.failed if _looks_dicom(path) else report.not_dicom).append(str(error))
                 continue
-            ahead.append((header, worker.submit(digest_of, FileSource(path, header.dataset_offset))))
+            source = FileSource(path, header.dataset_offset, header.size - header.dataset_offset)
+            ahead.append((header, worker.submit(digest_of, source)))
             if len(ahead) > DIGESTED_AHEAD:
                 header, digest = ahead.popleft()
                 yield header, digest.result()
@@ -172,16 +172,12 @@ def _to_enhanced(
     from gateway.conversion.identity import Identity
     from gateway.conversion.study import convert_facts
 
-    def written_early(recipe: Recipe, frames: list[Facts]) -> None:
-        if writer is not None:
-            writer.begin(recipe, _paths(frames))
-
     result = convert_facts(
         facts,
         lambda uid: scratch / f"{uid}.recipe",
         identity=Identity(),
         headers=headers,
-        begun=written_early,
+        sink=None if writer is None else writer.sink,
         views=("enhanced",),
     )
     for converted in result.objects:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from io import FileIO
 from pathlib import Path
+from queue import SimpleQueue
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
 from gateway.cli.outcome import Report
+from gateway.objects.recipe import digest_of
 from gateway.objects.uids import valid_uid
 
 if TYPE_CHECKING:
     from gateway.objects.recipe import Recipe
+
+# Pieces that may wait to be written, and bytes after which the disk begins to write them.
+_WAITING = 4
+_WRITTEN_BACK = 16 << 20
 
 
 class Writer:
@@ -36,31 +43,44 @@ class Writer:
         self.scratch = scratch
         self.report = report
         self._placed: set[Path] = set()
-        self._begun: dict[str, Future[Path]] = {}
-        self._worker = ThreadPoolExecutor(1, "writer")
+        self._written: dict[str, Future[Path]] = {}
+        self._worker = ThreadPoolExecutor(2, "writer")
 
     def close(self) -> None:
         """Wait for what is being written."""
         self._worker.shutdown(cancel_futures=True)
 
-    def begin(self, recipe: Recipe, locate: Callable[[str], Path]) -> None:
-        """Write an object while it is still being proved; it gets a name by `finish`, or none."""
+    def sink(self, recipe: Recipe) -> FileSink:
+        """Return what writes an object while it is being proved; it gets a name by `finish`, or none."""
+        from gateway.objects.part10 import file_meta
+
+        sink = FileSink(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax))
         partial = self.scratch / f"{recipe.sop_instance}.part"
-        self._begun[recipe.sop_instance] = self._worker.submit(_fill, partial, _chunks(recipe, locate))
+        if recipe.sop_instance in self._written:
+            wait([self._written[recipe.sop_instance]])  # an attempt that failed
+        self._written[recipe.sop_instance] = self._worker.submit(sink.write_to, partial)
+        return sink
 
     def finish(self, recipe: Recipe, locate: Callable[[str], Path], study: str, series: str) -> Path:
         """Give a proved object its place in the result and return that."""
-        if recipe.sop_instance not in self._begun:
-            self.begin(recipe, locate)
-        return self._appear(self._begun.pop(recipe.sop_instance), study, series, recipe.sop_instance, recipe.digest)
+        written = self._written.pop(recipe.sop_instance, None)
+        if written is None:
+            with self.sink(recipe) as sink:
+                for chunk in recipe.source(locate).chunks():
+                    sink.update(chunk)
+            written = self._written.pop(recipe.sop_instance)
+        target = self._place(
+            study, series, recipe.sop_instance, lambda: recipe.digest or digest_of(recipe.source(locate))
+        )
+        return self._appear(written, target)
 
     def write(self, chunks: Iterable[bytes], study: str, series: str, instance: str, digest: str) -> Path:
         """Write an instance that needs no proof."""
         partial = self.scratch / "passed-on.part"
-        return self._appear(self._worker.submit(_fill, partial, chunks), study, series, instance, digest)
+        target = self._place(study, series, instance, lambda: digest)
+        return self._appear(self._worker.submit(_fill, partial, chunks), target)
 
-    def _appear(self, written: Future[Path], study: str, series: str, instance: str, digest: str) -> Path:
-        target = self._place(study, series, instance, digest)
+    def _appear(self, written: Future[Path], target: Path) -> Path:
         partial = None
         try:
             partial = written.result()
@@ -76,7 +96,7 @@ class Writer:
                     partial.unlink(missing_ok=True)
         return target
 
-    def _place(self, study: str, series: str, instance: str, digest: str) -> Path:
+    def _place(self, study: str, series: str, instance: str, digest: Callable[[], str]) -> Path:
         """Return the path for an instance: UIDs as folders, where they are some; a digest where one has that name."""
         names = [
             uid if valid_uid(uid) else hashlib.sha256(uid.encode()).hexdigest()[:16]
@@ -84,30 +104,81 @@ class Writer:
         ]
         target = self.output.joinpath(*names).with_name(f"{names[-1]}.dcm")
         if target in self._placed:
-            target = target.with_name(f"{names[-1]}-{digest[:8]}.dcm")
+            target = target.with_name(f"{names[-1]}-{digest()[:8]}.dcm")
         self._placed.add(target)
         return target
 
 
-def _chunks(recipe: Recipe, locate: Callable[[str], Path]) -> Iterable[bytes]:
-    from gateway.objects.part10 import file_meta
+class FileSink:
+    """The bytes of an object on their way to a file, written by another thread.
 
-    head = file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax)
-    return itertools.chain([head], recipe.source(locate).chunks())
+    Parameters
+    ----------
+    head : bytes
+        What stands in the file before them.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        # Few pieces: what waits to be written is held in memory.
+        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
+        self._room = BoundedSemaphore(_WAITING)
+        self._pieces.put(head)
+
+    def __enter__(self) -> FileSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._pieces.put(None)
+
+    def update(self, piece: bytes) -> None:
+        """Take in the next bytes, once there is room for them."""
+        self._room.acquire()
+        self._pieces.put(piece)
+
+    def hexdigest(self) -> str:
+        """Return nothing: of a file that is written no digest is kept."""
+        return ""
+
+    def write_to(self, partial: Path) -> Path:
+        """Write everything that comes to a file and return its path."""
+        pieces = iter(self._pieces.get, None)
+        try:
+            return _fill(partial, self._taken(pieces))
+        except BaseException:
+            for _ in self._taken(pieces):
+                pass  # nobody shall wait for room in vain
+            raise
+
+    def _taken(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            yield piece
+            with contextlib.suppress(ValueError):  # the head waits for no room
+                self._room.release()
 
 
 def _fill(partial: Path, chunks: Iterable[bytes]) -> Path:
     """Write a file durably and return its path."""
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "wb", buffering=0) as file:
+            begun = position = 0
             for chunk in chunks:
-                file.write(chunk)
-            file.flush()
+                position += _write_all(file, chunk)
+                if position - begun >= _WRITTEN_BACK:
+                    # The way to have it go to the disk at once (Linux): syncing at the end then has little to wait for.
+                    os.posix_fadvise(file.fileno(), begun, position - begun, os.POSIX_FADV_DONTNEED)
+                    begun = position
             os.fsync(file.fileno())
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     return partial
+
+
+def _write_all(file: FileIO, chunk: bytes) -> int:
+    left = memoryview(chunk)
+    while left:
+        left = left[file.write(left) :]
+    return len(chunk)
 
 
 def _link(partial: Path, target: Path) -> None:

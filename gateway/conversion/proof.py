@@ -26,9 +26,13 @@ from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, integer, items, tag_of, tag_text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.recipe import PER_FRAME_START, Recipe
+from gateway.objects.stream import Sink
 
 SHARED = tag_of("SharedFunctionalGroupsSequence")
 STATES = tag_of("ReferencedPresentationStateSequence")
+
+# Bytes of the stream that are taken at once: each piece changes threads, which costs more than to read it.
+_PIECE = 1 << 20
 
 
 def prove(
@@ -36,6 +40,7 @@ def prove(
     frames: Sequence[Facts],
     became: Became,
     locate: Callable[[str], Path],
+    sink: Sink | None = None,
 ) -> str:
     """Check that all of the sources can be got back from a recipe's stream.
 
@@ -49,11 +54,13 @@ def prove(
         The reference map the object was built with.
     locate : callable
         Where a source file is.
+    sink : Sink, optional
+        Takes the very bytes that are checked, before it is known whether all is well.
 
     Returns
     -------
     str
-        blake2b-128 of the stream, in hexadecimal.
+        blake2b-128 of the stream, in hexadecimal; what `sink` says if there is one.
 
     Raises
     ------
@@ -61,28 +68,16 @@ def prove(
         If anything of a source is missing or different.
     """
     try:
-        return _prove(recipe, frames, became, locate)
+        with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
+            if sink is not None:
+                return _prove(recipe, header, _Stream(recipe, locate, sink), frames, became)
+            with Digest() as digest:
+                return _prove(recipe, header, _Stream(recipe, locate, digest), frames, became)
     except (ObjectError, struct.error, ValueError, IndexError, OSError) as error:
         raise ConversionError(recipe.sop_instance, f"cannot be read back: {error}") from error
 
 
-def _prove(recipe: Recipe, frames: Sequence[Facts], became: Became, locate: Callable[[str], Path]) -> str:
-    with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
-        return _prove_stream(recipe, header, frames, became, locate)
-
-
-def _prove_stream(
-    recipe: Recipe,
-    header: mmap.mmap,
-    frames: Sequence[Facts],
-    became: Became,
-    locate: Callable[[str], Path],
-) -> str:
-    with Digest() as digest:
-        return _prove_frames(recipe, header, _Stream(recipe, locate, digest), frames, became)
-
-
-def _prove_frames(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Sequence[Facts], became: Became) -> str:
+def _prove(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Sequence[Facts], became: Became) -> str:
     position = 0
     for piece in stream.pieces(recipe.header_length):
         # What is parsed below are the bytes of the stream, though they are not held as a whole.
@@ -105,17 +100,17 @@ def _prove_frames(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Se
     if number != len(frames) or integer(top, "NumberOfFrames") != number:
         raise ConversionError(recipe.sop_instance, "has a wrong number of frames", found=number)
     stream.finish()
-    return stream.digest.hexdigest()
+    return stream.sink.hexdigest()
 
 
 class _Stream:
-    """The bytes of a recipe in order, digested as they pass."""
+    """The bytes of a recipe in order, handed on as they pass."""
 
-    def __init__(self, recipe: Recipe, locate: Callable[[str], Path], digest: Digest) -> None:
+    def __init__(self, recipe: Recipe, locate: Callable[[str], Path], sink: Sink) -> None:
         source = recipe.source(locate)
         self.length = source.length
-        self.digest = digest
-        self._chunks = iter(source.chunks())
+        self.sink = sink
+        self._chunks = iter(source.chunks(_PIECE))
         self._left = b""
 
     def pieces(self, count: int) -> Iterator[bytes]:
@@ -125,7 +120,7 @@ class _Stream:
                 self._left = next(self._chunks, b"")
                 if not self._left:
                     raise ConversionError("stream", "ends too early", found=f"{count} bytes are missing")
-                self.digest.update(self._left)
+                self.sink.update(self._left)
                 self.length -= len(self._left)
             piece, self._left = self._left[:count], self._left[count:]
             count -= len(piece)
@@ -135,7 +130,7 @@ class _Stream:
         """Read what is left behind the last frame."""
         self._left = b""
         for chunk in self._chunks:
-            self.digest.update(chunk)
+            self.sink.update(chunk)
             self.length -= len(chunk)
         if self.length:
             raise ConversionError("stream", "has another length than announced", found=self.length)

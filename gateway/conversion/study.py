@@ -19,6 +19,7 @@ from gateway.conversion.proof import prove
 from gateway.errors import GatewayError, ResourceError
 from gateway.objects.part10 import Header
 from gateway.objects.recipe import Recipe, seal
+from gateway.objects.stream import Sink
 from gateway.observe import fault, warning
 
 # The box is short of something: no fault of what is converted, which must not stay classic for ever because of it.
@@ -225,7 +226,7 @@ def convert_facts(
     resolve: Resolve = lambda uid: None,
     held: Held = NOTHING,
     headers: Headers | None = None,
-    begun: Callable[[Recipe, list[Facts]], None] = lambda recipe, frames: None,
+    sink: Callable[[Recipe], Sink] | None = None,
     progress: Callable[[int], None] = lambda count: None,
     views: Collection[str] = VIEWS,
 ) -> StudyConversion:
@@ -250,8 +251,8 @@ def convert_facts(
         What is known beyond `facts`.
     headers : Headers, optional
         Headers of `facts` that were read already.
-    begun : callable
-        Told the recipe and the sources of every image before it is proved.
+    sink : callable
+        What takes the bytes of an image while they are proved. Its recipe then is no complete file: it has served.
     progress : callable
         Told how many frames were done since the last call.
     views : collection of str
@@ -291,7 +292,7 @@ def convert_facts(
         for planned in plan.objects:
             fault("convert.object")
             try:
-                converted = _convert(planned, plan, recipe_path, identity, place_of, read, begun)
+                converted = _convert(planned, plan, recipe_path, identity, place_of, read, sink)
             except Exception as error:  # whatever is wrong with one group, the study goes on
                 _raise_if_short(error, planned.sop_instance)
                 warning("convert.failed", series=planned.source_series, frames=len(planned.frames), reason=error)
@@ -386,9 +387,13 @@ def _convert(
     identity: Identity,
     resolve: Resolve,
     read: Callable[[Facts], Header],
-    begun: Callable[[Recipe, list[Facts]], None],
+    sink: Callable[[Recipe], Sink] | None,
 ) -> Converted:
     by_name = {fact.name: fact for fact in planned.frames}
+
+    def locate(name: str) -> Path:
+        return by_name[name].path
+
     recipe = build(
         planned,
         recipe_path(planned.sop_instance),
@@ -398,8 +403,11 @@ def _convert(
         read=read,
     )
     try:
-        begun(recipe, planned.frames)
-        seal(recipe, prove(recipe, planned.frames, plan.became, lambda name: by_name[name].path))
+        if sink is None:
+            seal(recipe, prove(recipe, planned.frames, plan.became, locate))
+        else:
+            with sink(recipe) as passed:
+                prove(recipe, planned.frames, plan.became, locate, passed)
     except BaseException:
         recipe.path.unlink(missing_ok=True)
         raise

@@ -24,7 +24,7 @@ class Digest:
     def __enter__(self) -> Digest:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._worker.shutdown()
 
     def update(self, piece: bytes) -> None:

@@ -267,6 +267,6 @@ class RecipeSource:
 def digest_of(source: ByteSource) -> str:
     """Return the blake2b-128 digest of a `ByteSource` in hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
-    for chunk in source.chunks():
+    for chunk in source.chunks(1 << 20):
         digest.update(chunk)
     return digest.hexdigest()

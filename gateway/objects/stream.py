@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, Self
 
 CHUNK = 1 << 18
 
@@ -22,6 +22,22 @@ class ByteSource(Protocol):
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """Yield the bytes in pieces of at most `size`."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes the bytes of a data set as they pass, in order; a context manager that drops what an exception ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None: ...
+
+    def update(self, piece: bytes) -> None:
+        """Take in bytes that nobody changes any more."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Return the blake2b-128 digest of everything so far, empty where none is made."""
         ...
 
 
