@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.archive.durable import create_locked, storage_errors, sync_folder, try_lock
-from gateway.archive.parts import SUFFIX, Blanks, PartFile, rescue
+from gateway.archive.parts import BLANKS, SUFFIX, Blanks, PartFile, rescue
 from gateway.errors import ArchiveError
 from gateway.objects.stream import CHUNK, read_range
 from gateway.observe import fault
@@ -67,9 +67,9 @@ class Files:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(self.root)
 
-    def make_ahead(self) -> None:
+    def make_ahead(self, count: int = BLANKS) -> None:
         """Have files ready for objects to come, from now on: whoever receives many needs one sync for each."""
-        self._blanks = Blanks(self.intake)
+        self._blanks = Blanks(self.intake, count)
         self._blanks.fill()
 
     def close(self) -> None:

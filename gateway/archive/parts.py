@@ -47,7 +47,7 @@ class Blanks:
         How many are kept ready.
     """
 
-    def __init__(self, folder: Path, count: int = BLANKS) -> None:
+    def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
         self._count = count
         self._ready: collections.deque[tuple[Path, int]] = collections.deque()

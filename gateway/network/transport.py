@@ -2,7 +2,8 @@
 
 Built on pynetdicom's state machine, past which the data of an established association go: from the buffer of the socket
 straight to where messages are put together, in the pieces in which they arrive. What is private there and relied on
-here: the names overridden below and `_idle_timer`; tests/network/test_assumptions.py pins each.
+here: the names overridden below and `_idle_timer`; tests/network/test_assumptions.py pins each. What this brings stands
+in gateway/docs/transport.md.
 """
 
 from __future__ import annotations

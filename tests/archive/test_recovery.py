@@ -27,7 +27,7 @@ from gateway.archive.views import View
 archive = Archive(Path(sys.argv[1]))
 archive.recover()
 if sys.argv[2:]:
-    archive.files.make_ahead()
+    archive.files.make_ahead(4)
 def promise(*words):
     print(*words, flush=True)
 for n in (1, 2, 3):
@@ -99,7 +99,9 @@ def kept(archive: Archive, promises: list[list[str]]) -> None:
 
 
 # Whether files are made ahead, as the intake processes do, or each object makes its own.
-AHEAD = [(faults, False) for faults in POINTS] + [(faults, True) for faults in POINTS[:9]]
+AHEAD = [(faults, False) for faults in POINTS] + [
+    (faults, True) for faults in (*POINTS[:9], "blanks.before_sync=kill", "blanks.before_sync=kill@2")
+]
 
 
 @pytest.mark.parametrize(("faults", "ahead"), AHEAD)

@@ -283,6 +283,28 @@ def test_S4_a_write_error_is_answered_A700_and_leaves_nothing(intake: Intake, fa
     assert intake.stored_bytes() == BYTES
 
 
+@pytest.mark.parametrize("fault", FULL)
+def test_S4_the_same_with_files_made_ahead(intake: Intake, fault: str) -> None:
+    intake.archive.files.make_ahead()
+    with Caller(intake.port) as caller:
+        caller.associate()
+        observe.load_faults(fault)
+        assert caller.store(BYTES, CT, HEADER.sop_instance)["status"] == 0xA700
+        assert [path for path in intake.files() if path.stat().st_size] == intake.rows() == []
+        assert caller.store(BYTES, CT, HEADER.sop_instance)["status"] == 0
+    intake.archive.files.close()
+    assert intake.stored_bytes() == BYTES
+
+
+def test_S4_no_room_for_files_made_ahead_is_no_harm(intake: Intake) -> None:
+    observe.load_faults("blanks.before_sync=ENOSPC")
+    intake.archive.files.make_ahead()
+    assert intake.is_empty()
+    assert store(intake)["status"] == 0
+    intake.archive.files.close()
+    assert intake.stored_bytes() == BYTES
+
+
 def test_S4_an_object_that_the_index_refuses_leaves_nothing(intake: Intake) -> None:
     with sqlite3.connect(intake.folder / "index.sqlite3") as other, Caller(intake.port) as caller:
         caller.associate()
