@@ -221,8 +221,27 @@ def check_same_values(
     # Pixels that only now are padding are expected to be what no value is.
     expected, values = _expected(one, other), _values(other)
     before, after = _words(was, one), _words(now, other, big_endian=big_endian)
-    if len(before) != len(after) or [expected[word] for word in before] != [values[word] for word in after]:
+    if len(before) != len(after) or any(
+        expected[pair & 0xFFFF] != values[pair >> 16] for pair in _pairs(before, after)
+    ):
         raise ConversionError(where, "has other pixels than its source")
+
+
+def _pairs(before: array.array, after: array.array) -> set[int]:
+    """Return what becomes of what: every pair of words that stand at one place, the second in the upper 16 bits.
+
+    A frame has few of them, so that what they mean is worked out for these alone.
+    """
+    both = bytearray(4 * len(before))
+    for words, first in ((before, 0), (after, 2)):
+        data = words.tobytes()
+        for byte in range(words.itemsize):
+            place = byte if sys.byteorder == "little" else words.itemsize - 1 - byte
+            both[first + byte :: 4] = data[place :: words.itemsize]
+    found = array.array("I", bytes(both))
+    if sys.byteorder == "big":
+        found.byteswap()
+    return set(found)
 
 
 def _check_rescale(where: str, source: DataSet, groups: DataSet, pixels: _Pixels) -> None:

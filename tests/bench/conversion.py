@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.material import PROJECT, make, origin
-from tests.bench.peers import GATEWAY
+from tests.bench.peers import GATEWAY, PYTHON
 from tests.bench.programs import BenchError, found, run
 from tests.bench.report import OURS, RATIOS, Measure, Table
 
@@ -93,6 +93,31 @@ def growth(work: Path, runs: int, counts: tuple[int, ...]) -> list[Table]:
     for _ in range(runs):
         cost = run(_start_only(work, work), cwd=PROJECT)
         table.add("start of the process alone", cost.seconds, cost.processor, cost.peak_mb)
+    return [table]
+
+
+def inside(work: Path, runs: int, slices: int) -> list[Table]:
+    """Measure what the box does with a study, recipe and proof, in turn with reading its files once.
+
+    Each with the files in memory, as just after they came in, and with none of them there.
+    """
+    material = make(work / "slices", slices)
+    table = Table(f"Conversion inside the box, {slices} CT slices: recipe and proof", MEASURES, baseline=OURS)
+    for number in range(runs):
+        for name in ("convert", "read"):
+            for state in ("held", "cold"):
+                target = work / f"{name}-{state}-{number}"
+                target.mkdir()
+                cost = run([*PYTHON, "tests.bench.inside", name, state, str(material), str(target)], cwd=PROJECT)
+                seconds, processor = map(float, cost.said.split())
+                subject = f"{OURS if name == 'convert' else 'reading the files once'}{', cold' * (state == 'cold')}"
+                table.add(subject, seconds, processor, cost.peak_mb)
+                shutil.rmtree(target)
+    table.notes += [
+        f"512 x 512, made from {origin()}; cold: the page cache holds nothing of the files when it begins; {RATIOS}",
+        "time is that of the work alone, not of the start of a process; digests of the files are known, as intake "
+        "makes them",
+    ]
     return [table]
 
 

@@ -53,6 +53,7 @@ MEASUREMENTS: dict[str, Callable[[Path, Size], list[Table]]] = {
     "intake": lambda work, size: intake.measure(work, size.runs, size.slices),
     "conversion": lambda work, size: conversion.measure(work, size.runs, size.slices),
     "growth": lambda work, size: conversion.growth(work, size.few, size.counts),
+    "inside": lambda work, size: conversion.inside(work, size.few, max(size.counts)),
     "query": lambda work, size: query.measure(work, size.instances, size.queries, size.load),
     "retrieval": lambda work, size: retrieval.measure(work, size.runs, size.slices),
     "latency": lambda work, size: latency.measure(work, size.runs, size.long),

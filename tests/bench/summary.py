@@ -84,6 +84,8 @@ SLOW_SENDER = "Intake of .* sender: DCMTK storescu"
 FAST_SENDER = "Intake of .* sender: the gateway's own"
 WHOLE = "Conversion of .* a whole process"
 GROWTH = "Conversion by the gateway, more and more slices"
+INSIDE = "Conversion inside the box"
+READ = "reading the files once"
 LONGEST = r"\d+ slices"
 WALL = "wall s"
 
@@ -97,6 +99,8 @@ ROWS = (
     Row("conversion to files", "conversion", WHOLE, WALL, 0.4, "PixelMed"),
     Row("conversion to files, 1 GB", "growth", GROWTH, WALL, 1.5, f"{LONGEST}, cat and sync", LONGEST),
     Row("conversion to files, 1 GB", "growth", GROWTH, "peak RSS MB", 100, ours=LONGEST),
+    Row("conversion inside the box, 1 GB", "inside", INSIDE, WALL, 1.5, READ),
+    Row("conversion inside the box, 1 GB, cold", "inside", INSIDE, WALL, 1.5, f"{READ}, cold", f"{OURS}, cold"),
     Row("last slice received to stored at Orthanc", "latency", latency.TITLE, "s", 0.5, latency.EACH),
     Row("last slice received to stored at Orthanc", "latency", latency.TITLE, "s", 0.5, latency.STABLE),
     Row("delivery over a slow line", "link", link.TITLE, "s", 0.35, link.CLASSIC),
