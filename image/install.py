@@ -210,7 +210,7 @@ class Machine:
         """Make the virtual environment of a release from the wheels of a bundle."""
         # Debian's python3-systemd has to be seen: it cannot be had as a wheel.
         subprocess.run([PYTHON, "-m", "venv", "--system-site-packages", release], check=True)
-        command = [release / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+        command = [release / "bin" / "python", "-I", "-m", "pip", "--isolated", "install", "--quiet", "--no-index"]
         command += [f"--find-links={bundle / 'wheels'}", "--require-hashes", "--ignore-installed", "--no-cache-dir"]
         subprocess.run([*command, f"--requirement={bundle / 'requirements.txt'}"], check=True)
 

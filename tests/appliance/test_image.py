@@ -1,0 +1,284 @@
+"""The appliance itself: an image is built, started and used from outside; power is cut; it is upgraded.
+
+One box lives through all of it, in the order of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from appliance.vm import HOST, Vm, card_of, get_from_card, put_on_card, read_root
+from box import Pacs, ct_study
+from loopback import eventually
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from tools import need
+
+pytestmark = pytest.mark.image
+
+ROOT = Path(__file__).parents[2]
+TARGET = "x86_64-3.13"
+
+CONFIG = """
+[gateway]
+ae_title = "GATEWAY"
+bind = "0.0.0.0"
+[views]
+GATEWAY_ENH = "enhanced"
+[intake]
+study_quiet_seconds = 5
+[[peer]]
+ae_title = "CT1"
+[[destination]]
+ae_title = "PACS"
+host = "{host}"
+port = {port}
+"""
+
+
+def release(folder: Path, version: str, tree: Path = ROOT) -> Path:
+    command = [sys.executable, "-m", "image.release", "-o", str(folder), "--version", version, "--tree", str(tree)]
+    subprocess.run([*command, "--target", TARGET], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return folder / f"gateway-{version}.tar"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("appliance")
+
+
+@pytest.fixture(scope="module")
+def image(folder: Path) -> Path:
+    """An image of this tree, by the command in the manual; or the one that GATEWAY_TEST_IMAGE names."""
+    if given := os.environ.get("GATEWAY_TEST_IMAGE"):
+        return Path(given)
+    for tool in ("mmdebstrap", "genimage"):
+        need(tool)
+    command = [sys.executable, "-m", "image.build", "--arch", "amd64", "--raw", "-o", str(folder / "image")]
+    subprocess.run(as_root(command), cwd=ROOT, check=True)
+    (made,) = (folder / "image").glob("*.img")
+    return made
+
+
+def as_root(command: list[str]) -> list[str]:
+    return command if os.geteuid() == 0 else ["sudo", "-E", *command]
+
+
+@pytest.fixture(scope="module")
+def pacs() -> Iterator[Pacs]:
+    """A PACS on the host."""
+    made = Pacs().start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def vm(image: Path, folder: Path, pacs: Pacs) -> Iterator[Vm]:
+    """A box with the image on a card of 8 GB, prepared as the manual says."""
+    made = Vm(card_of(image, folder), folder)
+    put_on_card(made.disk, "gateway.toml", CONFIG.format(host=HOST, port=pacs.port).replace("\n", "\r\n"))
+    put_on_card(made.disk, "authorized_keys", made.public_key)
+    yield made.start()
+    made.close()
+
+
+def send(vm: Vm, instances: list[Dataset], until: int = 0) -> list[str]:
+    """Send instances as a modality and return what was acknowledged; after `until` of them the power goes."""
+    entity = AE("CT1")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 120
+    for ds in instances[:1]:
+        entity.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", vm.dicom_port, ae_title="GATEWAY")
+    assert association.is_established
+    acknowledged = []
+    for ds in instances:
+        answer = association.send_c_store(ds)
+        if "Status" not in answer:
+            break
+        assert answer.Status == 0x0000, answer
+        acknowledged.append(str(ds.SOPInstanceUID))
+        if len(acknowledged) == until:
+            vm.cut_power()
+            break
+    association.abort() if until else association.release()
+    return acknowledged
+
+
+def arrived(pacs: Pacs, uids: list[str]) -> bool:
+    """Whether every image is at the PACS, as a frame or as itself."""
+    return set(uids) <= {uid for uid, _ in pacs.images()}
+
+
+def ready(vm: Vm) -> None:
+    """Wait until the box takes studies."""
+    vm.wait_ssh()
+    vm.wait("systemctl is-active --quiet gateway")
+
+
+def settings(vm: Vm, *names: str) -> list[str]:
+    options = " ".join(f"-p {name}" for name in names)
+    lines = vm.say(f"systemctl show gateway {options}").splitlines()
+    return [dict(line.split("=", 1) for line in lines)[name] for name in names]
+
+
+def test_the_image_has_no_identity_and_no_secret(image: Path) -> None:
+    assert read_root(image, "/etc/machine-id") == "uninitialized\n"
+    assert read_root(image, "/etc/ssh/ssh_host_ed25519_key") == ""
+    assert read_root(image, "/root/.ssh/authorized_keys") == ""
+    fields = [line.split(":") for line in read_root(image, "/etc/shadow").splitlines()]
+    assert [line[0] for line in fields if line[1] not in ("*", "!", "!*")] == []
+
+
+def test_the_bill_of_materials_names_what_is_in_the_image(image: Path) -> None:
+    bill = json.loads(next(image.parent.glob("*.cdx.json")).read_text())
+    names = {one["name"] for one in bill["components"]}
+    assert {"systemd", "linux-image-amd64", "openssh-server", "pynetdicom", "numpy", "gateway"} <= names
+
+
+def test_the_first_start_shows_where_it_is_and_makes_it_a_box_of_its_own(vm: Vm) -> None:
+    vm.wait_console(r"addresses +10\.0\.2\.15(.|\n)*AE title +GATEWAY(.|\n)*port +11112")
+    ready(vm)
+    assert vm.say("cat /etc/machine-id") != "uninitialized"
+    assert "ED25519" in vm.say("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+    assert int(vm.say("findmnt -bno SIZE /var/lib/gateway")) > 3 << 30
+    assert vm.say("systemctl list-units --failed --plain --no-legend") == ""
+    assert vm.say("ls /boot/efi/*.taken") == "/boot/efi/authorized_keys.taken\n/boot/efi/gateway.toml.taken"
+
+
+def test_a_study_goes_through_the_box(vm: Vm, pacs: Pacs, folder: Path) -> None:
+    study = ct_study(count=6, size=64)
+    files = folder / "study"
+    files.mkdir()
+    for number, ds in enumerate(study):
+        ds.save_as(files / f"{number}.dcm", enforce_file_format=True)
+    command = [need("storescu"), "-aet", "CT1", "-aec", "GATEWAY", "+sd", "127.0.0.1", str(vm.dicom_port), str(files)]
+    subprocess.run(command, check=True, timeout=300)
+    eventually(lambda: arrived(pacs, [str(ds.SOPInstanceUID) for ds in study]), 300)
+    assert list(pacs.classes_of.values()) == ["1.2.840.10008.5.1.4.1.1.2.2"]
+    report = json.loads(vm.ssh("gateway doctor --json", check=False).stdout)
+    failed = [one for one in report["checks"] if one["result"] == "failed"]
+    assert [one["code"] for one in failed] in ([], ["clock"])  # an emulated machine may have no time server
+
+
+def test_it_did_so_under_its_hardening(vm: Vm) -> None:
+    assert settings(vm, "ProtectSystem", "NoNewPrivileges", "User") == ["strict", "yes", "gateway"]
+    score = vm.say("systemd-analyze security --no-pager gateway | grep 'Overall exposure'")
+    assert float(score.split(":")[1].split()[0]) <= 1.5
+
+
+def test_a_power_cut_while_it_receives_loses_nothing_that_was_acknowledged(vm: Vm, pacs: Pacs) -> None:
+    study = ct_study(count=60, size=128)
+    acknowledged = send(vm, study, until=25)
+    vm.start()
+    ready(vm)
+    eventually(lambda: arrived(pacs, acknowledged), 400)
+    # What was not acknowledged is sent again, as a modality does.
+    assert len(send(vm, study)) == 60
+    eventually(lambda: arrived(pacs, [str(ds.SOPInstanceUID) for ds in study]), 400)
+    assert pacs.twice() == []
+
+
+def in_use(vm: Vm) -> str:
+    return vm.say("gateway --version").split()[-1]
+
+
+def works(vm: Vm, pacs: Pacs) -> None:
+    """A study goes through, and nothing is waiting."""
+    study = ct_study(count=3)
+    uids = send(vm, study)
+    eventually(lambda: arrived(pacs, uids), 400)
+
+
+def unpack(vm: Vm, bundle: Path) -> str:
+    vm.put([bundle], "/root/")
+    vm.ssh(f"cd /root && tar xf {bundle.name} && rm {bundle.name}")
+    return f"python3 /root/{bundle.stem}/install.py --patience 300"
+
+
+def test_an_upgrade_keeps_everything(vm: Vm, pacs: Pacs, folder: Path) -> None:
+    before = vm.say("gateway status --json --limit 100 | grep -c study_uid || true")
+    done = vm.ssh(unpack(vm, release(folder, "0.1.1")))
+    assert "upgraded from 0.1.0 to 0.1.1" in done.stdout
+    assert in_use(vm) == "0.1.1"
+    assert vm.say("gateway status --json --limit 100 | grep -c study_uid || true") == before
+    assert "is in use" in vm.say("python3 /root/gateway-0.1.1/install.py")
+    works(vm, pacs)
+
+
+def test_a_broken_release_is_put_back_and_what_it_has_received_is_not_lost(vm: Vm, pacs: Pacs, folder: Path) -> None:
+    tree = folder / "broken"
+    tree.mkdir()
+    for name in ("gateway", "systemd", "pyproject.toml", "README.md", "LICENSE"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(tree)], check=True)
+    # It does everything but say that it is ready.
+    module = tree / "gateway/service/sd.py"
+    text = module.read_text().replace("        daemon.notify(state)", '        daemon.notify("STATUS=nearly")')
+    module.write_text(text)
+    command = unpack(vm, release(folder, "0.1.2", tree)).replace("300", "90")
+    upgrade = subprocess.Popen(
+        [need("ssh"), "-p", str(vm.ssh_port), *vm.ssh_options(), "root@127.0.0.1", command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    vm.wait(
+        "test -e /opt/gateway/switch.json && ss -ltn | grep -q :11112 && readlink /opt/gateway/current | grep 0.1.2"
+    )
+    study = ct_study(count=4)
+    uids = send(vm, study)
+    said, _ = upgrade.communicate(timeout=900)
+    assert upgrade.returncode == 1, said
+    assert "0.1.1 is in use again; 0.1.2 was not taken" in said
+    assert in_use(vm) == "0.1.1"
+    eventually(lambda: arrived(pacs, uids), 400)
+    state = vm.say("gateway status --json " + str(study[0].StudyInstanceUID))
+    assert str(study[0].StudyInstanceUID) in state
+    works(vm, pacs)
+
+
+def test_a_power_cut_while_it_is_upgraded_leaves_a_working_box(vm: Vm, pacs: Pacs, folder: Path) -> None:
+    command = unpack(vm, release(folder, "0.1.3"))
+    vm.ssh(f"systemd-run --unit=upgrade {command}")
+    vm.wait("test -e /opt/gateway/switch.json && readlink /opt/gateway/current | grep 0.1.3 && sleep 1")
+    vm.cut_power()
+    vm.start()
+    ready(vm)
+    assert in_use(vm) == "0.1.1"
+    assert vm.ssh("test -e /opt/gateway/switch.json", check=False).returncode == 1
+    works(vm, pacs)
+    # And then it can be upgraded.
+    assert "upgraded from 0.1.1 to 0.1.3" in vm.say(command)
+    works(vm, pacs)
+
+
+@pytest.mark.long
+def test_a_worker_that_is_stuck_makes_the_watchdog_start_the_gateway_again(vm: Vm, pacs: Pacs) -> None:
+    # A fault point in a drop-in: the thread of the deliveries sleeps before it decides anything.
+    drop_in = "[Service]\\nEnvironment=GATEWAY_FAULTS=deliver.before_decision=sleep:100000\\nWatchdogSec=20\\n"
+    vm.ssh(
+        f"mkdir -p /run/systemd/system/gateway.service.d; printf '{drop_in}' "
+        "> /run/systemd/system/gateway.service.d/stuck.conf; systemctl daemon-reload; systemctl restart gateway"
+    )
+    study = ct_study(count=3)
+    uids = send(vm, study)
+    vm.wait("journalctl -u gateway -b --no-pager | grep -q 'worker.stuck'", 900)
+    vm.ssh("rm /run/systemd/system/gateway.service.d/stuck.conf; systemctl daemon-reload")
+    vm.wait("journalctl -u gateway -b --no-pager | grep -qi 'watchdog timeout'", 300)
+    vm.wait("systemctl is-active --quiet gateway", 300)
+    assert int(settings(vm, "NRestarts")[0]) >= 1
+    eventually(lambda: arrived(pacs, uids), 400)
+
+
+def test_what_is_wrong_with_a_configuration_is_said_on_the_card(vm: Vm) -> None:
+    vm.ssh(
+        "printf '[gateway]\\nport = 99999\\n' > /boot/efi/gateway.toml; sync; systemctl restart gateway-card || true"
+    )
+    vm.power_off()
+    why = get_from_card(vm.disk, "gateway.toml.why.txt").decode()
+    assert "gateway.toml: gateway.port: impossible value; found 99999" in why
