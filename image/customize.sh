@@ -34,13 +34,15 @@ amd64)
         version=${kernel##*/vmlinuz-}
         chroot "$root" env BOOT_ROOT=/boot/efi kernel-install add "$version" "/boot/vmlinuz-$version"
     done
+    # Nothing is mounted there yet, so the names are those in the system and not those in the partition.
+    sed -i 's#/boot/efi/#/#' "$root"/boot/efi/loader/entries/*.conf
     ;;
 arm64)
     # raspi-firmware writes cmdline.txt from this whenever there is a new kernel.
     cat > "$root/etc/default/raspi-firmware" <<EOF
 ROOTPART=LABEL=gw-root
 CONSOLES="tty0 ttyS1,115200"
-KERNEL_ARGS="panic=10"
+KERNEL_ARGS="panic=10 audit=0"
 EOF
     chroot "$root" update-initramfs -u -k all
     rm -r "$root/etc/kernel/cmdline" "$root/etc/kernel/install.conf" "$root/etc/kernel/entry-token"

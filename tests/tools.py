@@ -32,6 +32,14 @@ PACKAGES = {
     "systemd-tmpfiles": "systemd",
     "ansible-playbook": "none: pip install -e '.[appliance-test]'",
     "ansible-lint": "none: pip install -e '.[appliance-test]'",
+    "mcopy": "mtools",
+    "sfdisk": "fdisk",
+    "debugfs": "e2fsprogs",
+    "ssh": "openssh-client",
+    "scp": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-system-aarch64": "qemu-system-arm",
 }
 
 

@@ -22,6 +22,7 @@ CARD = (Path("/boot/firmware"), Path("/boot/efi"))
 STATE = Path("/var/lib/gateway")
 CONFIG = Path("/etc/gateway/gateway.toml")
 ISSUE = Path("/run/issue.d/gateway.issue")
+SCRATCH = Path("/run")
 GATEWAY = "/opt/gateway/current/bin/gateway"
 
 # Name on the card, where it goes, mode, and what checks it first.
@@ -58,7 +59,7 @@ def take(card: Path) -> None:
         why = card / f"{name}.why.txt"
         # Editors of other systems write other ends of lines, and some a mark of order.
         content = found.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
-        checked = Path("/run") / name
+        checked = SCRATCH / name
         checked.write_bytes(content)
         done = subprocess.run([*check, checked], capture_output=True, text=True, check=False) if check else None
         if done and done.returncode:
