@@ -27,6 +27,7 @@ from gateway.pipeline.convert import ConversionPolicy
 from gateway.pipeline.retry import Backoff
 from gateway.service import rooms, sd, worker
 from gateway.service.config import Config
+from gateway.service.heap import fill_holes
 from gateway.service.intake import intake
 from gateway.service.keeper import Keeper
 from gateway.service.lean import without_decoders
@@ -99,6 +100,7 @@ def run(config: Config, tuning: Tuning | None = None, read: Callable[[], Config]
         keeper = Keeper(_roles(config, tuning, listener), grace=2 * tuning.grace)
         # What exists now is never collected: looking at it would only unshare its pages.
         gc.collect()
+        fill_holes()
         gc.freeze()
         reloader = _Reloader(config, tuning, listener, read)
         keeper.run(reloader.ready, functools.partial(_stopping, listener), reloader.reload)

@@ -24,6 +24,7 @@ A figure counts on a machine that does nothing else; the load average is printed
 from __future__ import annotations
 
 import argparse
+import compileall
 import dataclasses
 import json
 import os
@@ -35,6 +36,7 @@ import time
 from pathlib import Path
 
 from tests.bench import profiling, slow_fsync, summary
+from tests.bench.material import PROJECT
 from tests.bench.measurements import MEASUREMENTS, QUICK, Size
 from tests.bench.peers import versions
 from tests.bench.programs import BenchError
@@ -115,6 +117,9 @@ def main() -> int:
     names = dict.fromkeys(arguments.names or MEASUREMENTS)
     if TABLE in names:
         names = {name: None for name in MEASUREMENTS if name in names or name in summary.MEASURED}
+    # What is installed has been compiled; here it may be that Python is told not to write what it compiles.
+    for part in ("gateway", "tests/bench"):
+        compileall.compile_dir(PROJECT / part, quiet=2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)

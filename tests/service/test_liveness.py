@@ -129,12 +129,18 @@ def test_a_stuck_intake_is_noticed_and_so_is_its_end(box: Box, manager: Manager)
     eventually(lambda: box.logged("worker.moves_again"))
 
 
+def processes(box: Box) -> dict[str, set[int]]:
+    """Those of each role, once all have named themselves."""
+    eventually(lambda: sum(len(box.pids(role)) for role in ("intake", "convert", "deliver")) == 4)
+    return {role: set(box.pids(role)) for role in ("intake", "convert", "deliver")}
+
+
 def test_reload_takes_the_new_configuration_and_keeps_the_address(box: Box, manager: Manager, pacs: Pacs) -> None:
     box.start()
     assert manager.other() == "READY=1"
     assert not echo(box.port, "NEW_TITLE")
     edit(box, "[gateway]", '[gateway]\nae_title = "NEW_TITLE"')
-    before = {role: set(box.pids(role)) for role in ("intake", "convert", "deliver")}
+    before = processes(box)
     box.process.send_signal(signal.SIGHUP)
     assert manager.other().startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert manager.other() == "READY=1"
@@ -159,13 +165,13 @@ def test_what_was_on_its_way_at_a_reload_is_finished_by_the_new_configuration(bo
 def test_a_wrong_configuration_is_refused_and_the_present_one_stays(box: Box, manager: Manager) -> None:
     box.start()
     manager.other()
-    before = {role: set(box.pids(role)) for role in ("intake", "convert", "deliver")}
+    before = processes(box)
     edit(box, "[intake]", "[intake]\nmax_asociations = 3")
     box.process.send_signal(signal.SIGHUP)
     assert manager.other().startswith("RELOADING=1")
     assert manager.other() == "READY=1"
     assert box.logged("reload.refused", "max_asociations", "did you mean 'max_associations'?")
-    assert {role: set(box.pids(role)) for role in before} == before
+    assert processes(box) == before
     assert echo(box.port)
 
 
