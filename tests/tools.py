@@ -33,6 +33,7 @@ PACKAGES = {
     "ansible-playbook": "none: pip install -e '.[appliance-test]'",
     "ansible-lint": "none: pip install -e '.[appliance-test]'",
     "mcopy": "mtools",
+    "mdir": "mtools",
     "sfdisk": "fdisk",
     "debugfs": "e2fsprogs",
     "ssh": "openssh-client",

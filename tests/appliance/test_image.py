@@ -13,33 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from appliance.vm import HOST, Vm, card_of, get_from_card, put_on_card, read_root
+from appliance.using import answering_pacs, arrived, as_root, prepare_card, ready, send
+from appliance.vm import Vm, card_of, get_from_card, read_root
 from box import Pacs, ct_study
 from loopback import eventually
-from pydicom.dataset import Dataset
-from pynetdicom import AE
 from tools import need
 
 pytestmark = pytest.mark.image
 
 ROOT = Path(__file__).parents[2]
 TARGET = "x86_64-3.13"
-
-CONFIG = """
-[gateway]
-ae_title = "GATEWAY"
-bind = "0.0.0.0"
-[views]
-GATEWAY_ENH = "enhanced"
-[intake]
-study_quiet_seconds = 5
-[[peer]]
-ae_title = "CT1"
-[[destination]]
-ae_title = "PACS"
-host = "{host}"
-port = {port}
-"""
 
 
 def release(folder: Path, version: str, tree: Path = ROOT) -> Path:
@@ -66,14 +49,10 @@ def image(folder: Path) -> Path:
     return made
 
 
-def as_root(command: list[str]) -> list[str]:
-    return command if os.geteuid() == 0 else ["sudo", "-E", *command]
-
-
 @pytest.fixture(scope="module")
 def pacs() -> Iterator[Pacs]:
     """A PACS on the host."""
-    made = Pacs().start()
+    made = answering_pacs()
     yield made
     made.stop()
 
@@ -82,43 +61,9 @@ def pacs() -> Iterator[Pacs]:
 def vm(image: Path, folder: Path, pacs: Pacs) -> Iterator[Vm]:
     """A box with the image on a card of 8 GB, prepared as the manual says."""
     made = Vm(card_of(image, folder), folder)
-    put_on_card(made.disk, "gateway.toml", CONFIG.format(host=HOST, port=pacs.port).replace("\n", "\r\n"))
-    put_on_card(made.disk, "authorized_keys", made.public_key)
+    prepare_card(made, pacs)
     yield made.start()
     made.close()
-
-
-def send(vm: Vm, instances: list[Dataset], until: int = 0) -> list[str]:
-    """Send instances as a modality and return what was acknowledged; after `until` of them the power goes."""
-    entity = AE("CT1")
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 120
-    for ds in instances[:1]:
-        entity.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", vm.dicom_port, ae_title="GATEWAY")
-    assert association.is_established
-    acknowledged = []
-    for ds in instances:
-        answer = association.send_c_store(ds)
-        if "Status" not in answer:
-            break
-        assert answer.Status == 0x0000, answer
-        acknowledged.append(str(ds.SOPInstanceUID))
-        if len(acknowledged) == until:
-            vm.cut_power()
-            break
-    association.abort() if until else association.release()
-    return acknowledged
-
-
-def arrived(pacs: Pacs, uids: list[str]) -> bool:
-    """Whether every image is at the PACS, as a frame or as itself."""
-    return set(uids) <= {uid for uid, _ in pacs.images()}
-
-
-def ready(vm: Vm) -> None:
-    """Wait until the box takes studies."""
-    vm.wait_ssh()
-    vm.wait("systemctl is-active --quiet gateway")
 
 
 def settings(vm: Vm, *names: str) -> list[str]:
@@ -188,6 +133,12 @@ def in_use(vm: Vm) -> str:
     return vm.say("gateway --version").split()[-1]
 
 
+def studies(vm: Vm) -> dict[str, int]:
+    """How many instances of each study the box says it has."""
+    status = json.loads(vm.say("gateway status --json --limit 100"))
+    return {one["study"]: one["received"]["instances"] for one in status["studies"]}
+
+
 def works(vm: Vm, pacs: Pacs) -> None:
     """A study goes through, and nothing is waiting."""
     study = ct_study(count=3)
@@ -202,11 +153,12 @@ def unpack(vm: Vm, bundle: Path) -> str:
 
 
 def test_an_upgrade_keeps_everything(vm: Vm, pacs: Pacs, folder: Path) -> None:
-    before = vm.say("gateway status --json --limit 100 | grep -c study_uid || true")
+    before = studies(vm)
+    assert len(before) >= 2
     done = vm.ssh(unpack(vm, release(folder, "0.1.1")))
     assert "upgraded from 0.1.0 to 0.1.1" in done.stdout
     assert in_use(vm) == "0.1.1"
-    assert vm.say("gateway status --json --limit 100 | grep -c study_uid || true") == before
+    assert studies(vm) == before
     assert "is in use" in vm.say("python3 /root/gateway-0.1.1/install.py")
     works(vm, pacs)
 
@@ -237,8 +189,7 @@ def test_a_broken_release_is_put_back_and_what_it_has_received_is_not_lost(vm: V
     assert "0.1.1 is in use again; 0.1.2 was not taken" in said
     assert in_use(vm) == "0.1.1"
     eventually(lambda: arrived(pacs, uids), 400)
-    state = vm.say("gateway status --json " + str(study[0].StudyInstanceUID))
-    assert str(study[0].StudyInstanceUID) in state
+    assert studies(vm)[str(study[0].StudyInstanceUID)] == len(study)
     works(vm, pacs)
 
 
