@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.common import config_option, json_option, load_config, print_json
 from gateway.errors import ConfigError
-from gateway.service.checks import CHECKS, Finding, Result, examine
+
+if TYPE_CHECKING:
+    from gateway.service.checks import Finding
 
 CONFIGURATION = "configuration"
 
@@ -27,7 +30,7 @@ def command(config_path: Path | None, as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             click.echo(describe(finding))
-    failed = sum(finding.result is Result.FAILED for finding in findings)
+    failed = sum(finding.result == "failed" for finding in findings)
     if as_json:
         print_json({"ok": not failed, "checks": [finding._asdict() for finding in findings]})
     if failed:
@@ -37,6 +40,7 @@ def command(config_path: Path | None, as_json: bool) -> None:
 def look(config_path: Path | None) -> Iterator[Finding]:
     """Yield what is found about the configuration and, if that can be read, about everything else."""
     from gateway.service import config
+    from gateway.service.checks import CHECKS, Finding, Result, examine
 
     try:
         loaded = load_config(config_path)
