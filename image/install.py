@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -I
-"""Install this release of the gateway, or upgrade to it. Run as root on Debian 12 or 13 with python3-venv.
+"""Install this release of the gateway, or upgrade to it. Run as root on Debian 12 or 13.
 
     python3 install.py              install or upgrade; what is installed already is left alone
     python3 install.py --check      say what that would do, and do nothing
@@ -208,9 +208,19 @@ class Machine:
 
     def build(self, release: Path, bundle: Path) -> None:
         """Make the virtual environment of a release from the wheels of a bundle."""
-        # Debian's python3-systemd has to be seen: it cannot be had as a wheel.
-        subprocess.run([PYTHON, "-m", "venv", "--system-site-packages", release], check=True)
-        command = [release / "bin" / "python", "-I", "-m", "pip", "--isolated", "install", "--quiet", "--no-index"]
+        # Debian's python3-systemd has to be seen: it cannot be had as a wheel. The pip of the bundle installs itself.
+        subprocess.run([PYTHON, "-I", "-m", "venv", "--without-pip", "--system-site-packages", release], check=True)
+        (pip,) = (bundle / "wheels").glob("pip-*.whl")
+        command = [
+            release / "bin" / "python",
+            "-I",
+            pip / "pip",
+            "--isolated",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+        ]
         command += [f"--find-links={bundle / 'wheels'}", "--require-hashes", "--ignore-installed", "--no-cache-dir"]
         subprocess.run([*command, f"--requirement={bundle / 'requirements.txt'}"], check=True)
 

@@ -294,7 +294,7 @@ class Pacs:
     def images(self) -> list[tuple[str, bytes]]:
         """The SOP Instance UID of the source and the pixels of every image it has, frame by frame."""
         found = []
-        for uid in self.objects:
+        for uid in list(self.objects):  # more may come meanwhile
             ds = self.dataset(uid)
             frames = ds.get("PerFrameFunctionalGroupsSequence")
             names = [_source(frame) for frame in frames] if frames else [uid]

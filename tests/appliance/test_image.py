@@ -218,9 +218,9 @@ def test_a_worker_that_is_stuck_makes_the_watchdog_start_the_gateway_again(vm: V
     )
     study = ct_study(count=3)
     uids = send(vm, study)
-    vm.wait("journalctl -u gateway -b --no-pager | grep -q 'worker.stuck'", 900)
+    vm.wait("journalctl -u gateway -b --no-pager | grep -q worker.stuck", 900)
     vm.ssh("rm /run/systemd/system/gateway.service.d/stuck.conf; systemctl daemon-reload")
-    vm.wait("journalctl -u gateway -b --no-pager | grep -qi 'watchdog timeout'", 300)
+    vm.wait("journalctl -u gateway -b --no-pager | grep -qi watchdog.timeout", 300)
     vm.wait("systemctl is-active --quiet gateway", 300)
     assert int(settings(vm, "NRestarts")[0]) >= 1
     eventually(lambda: arrived(pacs, uids), 400)

@@ -167,19 +167,20 @@ class Vm:
 
     def wait_ssh(self, seconds: float = SLOW) -> Vm:
         """Wait until somebody can get in."""
-        self._wait(lambda: self.ssh("true", check=False).returncode == 0 or None, "SSH", seconds)
+        self._wait(lambda: self.ssh("true", check=False).returncode == 0 or None, "SSH", seconds, pause=5)
         return self
 
     def wait(self, command: str, seconds: float = SLOW) -> str:
         """Wait until a command succeeds in the box, and return what it says."""
+        # It waits there: what a session costs an emulated machine is seconds.
+        loop = f"until {{ {command}; }}; do sleep 0.5; done"
+        done = self.ssh(f"timeout {seconds:.0f} sh -c '{loop}'", check=False, seconds=seconds + 120)
+        assert done.returncode == 0, (
+            f"{command}: not within {seconds:.0f} s\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+        return done.stdout
 
-        def tried() -> subprocess.CompletedProcess[str] | None:
-            done = self.ssh(command, check=False)
-            return done if done.returncode == 0 else None
-
-        return self._wait(tried, command, seconds).stdout
-
-    def _wait(self, condition: Callable[[], T | None], what: str, seconds: float) -> T:
+    def _wait(self, condition: Callable[[], T | None], what: str, seconds: float, pause: float = 0.5) -> T:
         deadline = time.monotonic() + seconds
         while True:
             if found := condition():
@@ -187,7 +188,7 @@ class Vm:
             assert self.process is not None
             assert self.process.poll() is None, f"the machine has ended\n{self.console()[-3000:]}"
             assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s\n{self.console()[-3000:]}"
-            time.sleep(0.5)
+            time.sleep(pause)
 
     def ssh_options(self) -> list[str]:
         """Options for ssh and scp, the port apart."""
