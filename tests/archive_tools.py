@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.archive.admission import Arrival, Origin
 from gateway.archive.index import Archive
+from gateway.archive.parts import PartFile
+from gateway.archive.registrar import Registrar
 from gateway.archive.rows import Admission, DerivedRow
 from gateway.clock import Clock
 from gateway.objects.elements import DataSet, dataset, make, sequence
@@ -76,15 +79,32 @@ def ct(
 
 def commit(archive: Archive, ds: DataSet, *, peer: str = "CT1", pixels: bytes = bytes(32)) -> str:
     """Write an object into the intake folder and return its name."""
+    return _written(archive, ds, peer, pixels).commit()
+
+
+def _written(archive: Archive, ds: DataSet, peer: str, pixels: bytes) -> PartFile:
     sop_class, instance = (ds[tag].value.rstrip(b"\0").decode() for tag in (0x00080016, 0x00080018))  # type: ignore
     part = archive.files.begin(file_meta(sop_class, instance, EXPLICIT_LITTLE, peer))
     part.write(encode(ds))
     part.write(b"\xe0\x7f\x10\x00OW\0\0" + len(pixels).to_bytes(4, "little") + pixels)
-    return part.commit()
+    return part
+
+
+def hand_in(
+    registrar: Registrar, ds: DataSet, *, peer: str = "CT1", pixels: bytes = bytes(32), called: str = "GATEWAY"
+) -> str:
+    """Receive an object as the network room does, and return its name; it is registered later."""
+    archive = registrar.archive
+    part = _written(archive, ds, peer, pixels)
+    header = read_header(part.path)
+    name = part.commit(hold=True)
+    header.path = part.path
+    registrar.take(Arrival(name, header, Origin(peer, called), archive.clock.now()), part)
+    return name
 
 
 def store(archive: Archive, ds: DataSet, *, peer: str = "CT1", pixels: bytes = bytes(32), **policy: Any) -> Admission:
-    """Receive an object as the network room does."""
+    """Receive an object that is registered at once."""
     name = commit(archive, ds, peer=peer, pixels=pixels)
     header = read_header(archive.files.intake_path(name))
     return archive.admit(name, header, peer=peer, called="GATEWAY", **policy)

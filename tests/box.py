@@ -25,6 +25,7 @@ from pynetdicom.dsutils import decode
 from pynetdicom.transport import ThreadedAssociationServer
 
 from gateway.archive.index import Archive
+from gateway.archive.recovery import unregistered
 
 LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 
@@ -137,7 +138,9 @@ class Box:
 
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return not self.jobs()
+        with self.archive() as archive:
+            # In this order: what is registered in between has made a job.
+            return not unregistered(archive) and not archive.jobs.listing()
 
     def wait_done(self) -> None:
         """Wait until nothing is left to do."""

@@ -46,11 +46,13 @@ class Intake:
             self._thread.join()
 
     def rows(self) -> list[InstanceRow]:
-        """Everything the index knows."""
+        """Everything the index knows, once it knows all that was acknowledged."""
+        assert self.server.registrar.visible()
         return self.archive.select(View.RECEIVED)
 
     def files(self) -> list[Path]:
-        """Every file that holds an object or a part of one."""
+        """Every file that holds an object or a part of one, copies that were found to be such not among them."""
+        assert self.server.registrar.visible()
         folders = (self.archive.files.intake, self.archive.files.received, self.archive.files.quarantine)
         return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 

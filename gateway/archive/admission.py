@@ -1,13 +1,15 @@
 """What becomes of an object that has just been received: new, a copy, another version, or our own (REQUIREMENTS S6).
 
-The objects are compared before the index is locked: that may mean decoding pixels. Then, under the lock, the verdict
-holds only if nothing has been stored under that SOP Instance UID meanwhile; else everything starts again.
+The objects are compared before the index is locked: that may mean decoding pixels. Then, under the lock, a verdict
+holds only if nothing has been stored under that SOP Instance UID meanwhile; else it is judged again. So several objects
+can share a transaction, and two of the same UID among them, or in two processes, are one after the other all the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.archive.comparison import same_object
@@ -53,6 +55,21 @@ class Origin(NamedTuple):
     prior: bool = False
 
 
+class Arrival(NamedTuple):
+    """A committed file that the index is to know.
+
+    Attributes
+    ----------
+    at : float
+        When it was received, seconds since the epoch.
+    """
+
+    name: str
+    header: Header
+    origin: Origin
+    at: float
+
+
 class _Verdict(NamedTuple):
     """What comparing has shown.
 
@@ -78,38 +95,65 @@ def admit(archive: Archive, name: str, header: Header, origin: Origin) -> Admiss
     """Index one committed file; on failure nothing of it is left, unless the index knows it already."""
     try:
         with storage_errors(name):
-            return place(archive, name, header, origin)
+            return place(archive, Arrival(name, header, origin, archive.clock.now()))[0]
     except Exception:
-        # Not indexed it would be delivered only after the next start. So the peer keeps its copy and is told: nothing
-        # is lost, and what it sends again is no duplicate. If the index does know the file (what failed came after the
-        # commit), or cannot be asked, it stays, and sending again makes a duplicate, found as such.
-        with contextlib.suppress(GatewayError, OSError):
-            if not archive.database.row("SELECT 1 FROM instance WHERE name = ?", (name,)):
-                archive.files.remove(name)
+        withdraw(archive, name)
         raise
 
 
-def place(archive: Archive, name: str, header: Header, origin: Origin) -> Admission:
-    """Index one committed file."""
-    header.path = archive.files.intake_path(name)
-    while True:
-        verdict = _judge(archive, name, header)
-        with archive.database.transaction() as connection:
-            seen = connection.execute(_HELD, (header.sop_instance,)).fetchall()
-            if known := any(held == name for _, held in seen):
-                break
-            if sorted(row for row, _ in seen) != verdict.seen:
-                continue
-            if not verdict.equal:
-                # A recovery in another process may have found it held already, and removed it, while it was compared.
-                archive.files.locate(name)
-                _store(archive, connection, name, header, origin, verdict)
+def withdraw(archive: Archive, name: str) -> None:
+    """Remove a committed file that nobody was told of, unless the index knows it.
+
+    Not indexed it would be delivered only after the next start. So the peer keeps its copy and is told: nothing is
+    lost, and what it sends again is no duplicate. If the index does know the file (what failed came after the commit),
+    or cannot be asked, it stays, and sending again makes a duplicate, found as such.
+    """
+    with contextlib.suppress(GatewayError, OSError):
+        if not archive.database.row("SELECT 1 FROM instance WHERE name = ?", (name,)):
+            archive.files.remove(name)
+
+
+def place(archive: Archive, *arrivals: Arrival) -> list[Admission]:
+    """Index committed files, all that do not depend on each other in one transaction; on failure they stay."""
+    admissions: dict[str, Admission] = {}
+    left: Sequence[Arrival] = arrivals
+    while left:
+        left = _place(archive, left, admissions)
+    return [admissions[arrival.name] for arrival in arrivals]
+
+
+def _place(archive: Archive, arrivals: Sequence[Arrival], admissions: dict[str, Admission]) -> list[Arrival]:
+    """Index files in one transaction; return those that something has been stored beside since they were judged."""
+    judged = []
+    for arrival in arrivals:
+        arrival.header.path = archive.files.intake_path(arrival.name)
+        judged.append((arrival, _judge(archive, arrival.name, arrival.header)))
+    known, placed, again = [], [], []
+    studies: set[str] = set()
+    with archive.database.transaction() as connection:
+        for arrival, verdict in judged:
+            seen = connection.execute(_HELD, (arrival.header.sop_instance,)).fetchall()
+            if any(held == arrival.name for _, held in seen):
+                known.append(arrival)
+            elif sorted(row for row, _ in seen) != verdict.seen:
+                again.append(arrival)
+            else:
+                if not verdict.equal:
+                    # A recovery may have found it held already, and removed it, while it was compared.
+                    archive.files.locate(arrival.name)
+                    studies |= _store(archive, connection, arrival, verdict)
+                placed.append((arrival, verdict))
+        for study in sorted(studies):
+            archive.jobs.schedule(CONVERT, study, not_before=archive.clock.now() + archive.quiet)
+        if placed:
             fault("admit.before_commit")
+    if placed:
         fault("admit.after_commit")
-        break
-    if known:
-        return Admission("stored", name, header.study)
-    return _conclude(archive, name, header, origin, verdict)
+    for arrival in known:
+        admissions[arrival.name] = Admission("stored", arrival.name, arrival.header.study)
+    for arrival, verdict in placed:
+        admissions[arrival.name] = _conclude(archive, arrival, verdict)
+    return again
 
 
 def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
@@ -136,16 +180,9 @@ def _present(archive: Archive, row: InstanceRow) -> bool:
         return False
 
 
-def _store(
-    archive: Archive,
-    connection: sqlite3.Connection,
-    name: str,
-    header: Header,
-    origin: Origin,
-    verdict: _Verdict,
-) -> None:
-    """Insert the row of a file whose content is not held."""
-    now = archive.clock.now()
+def _store(archive: Archive, connection: sqlite3.Connection, arrival: Arrival, verdict: _Verdict) -> set[str]:
+    """Insert the row of a file whose content is not held; return the studies that are to be converted."""
+    name, header, origin, at = arrival
     old = verdict.current
     # What a destination returns in another form than it was sent never takes the place of what was sent.
     returned = verdict.own or (origin.prior and old is not None and not old.prior)
@@ -159,7 +196,7 @@ def _store(
         # Never converted; but what refers to converted objects needs a copy in the view that does not have them.
         settled = not archive.guises(sorted(references))
         views, reason = ALL_VIEWS, f"came from destination {origin.peer}"
-    series = find_series(connection, header.study, header.series, now, lambda: describe(header.dataset))
+    series = find_series(connection, header.study, header.series, archive.clock.now(), lambda: describe(header.dataset))
     row = {
         "sop_instance": header.sop_instance,
         "sop_class": header.sop_class,
@@ -177,19 +214,18 @@ def _store(
         "called": origin.called,
         "convert": int(origin.convert),
         "prior": int(origin.prior),
-        "received_at": now,
+        "received_at": at,
     }
     instance = insert_instance(connection, series, row, describe_instance(header.dataset))
     if returned:
         supersede(connection, instance, reason)
     insert_references(connection, instance, references)
-    if not settled:
-        for study in {header.study, old.study if old else header.study}:
-            archive.jobs.schedule(CONVERT, study, not_before=now + archive.quiet)
+    return set() if settled else {header.study, old.study if old else header.study}
 
 
-def _conclude(archive: Archive, name: str, header: Header, origin: Origin, verdict: _Verdict) -> Admission:
+def _conclude(archive: Archive, arrival: Arrival, verdict: _Verdict) -> Admission:
     """Remove the file if its content is held, and say what happened."""
+    name, header, origin, _ = arrival
     fields: dict[str, Any] = {"instance": header.sop_instance, "study": header.study, "peer": origin.peer}
     if verdict.equal:
         fault("admit.before_remove")

@@ -166,6 +166,19 @@ class Files:
         self.intake_path(name).unlink(missing_ok=True)
         self.received_path(name).unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def claimed(self, path: Path) -> Iterator[bool]:
+        """Keep others off a committed file; False if it is gone or a living process holds it (`PartFile.commit`)."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            yield try_lock(descriptor) and path.exists()
+        finally:
+            os.close(descriptor)
+
     def set_aside(self, path: Path) -> bool:
         """Move a file that cannot be understood to ``quarantine/``; False if somebody else has done so."""
         try:

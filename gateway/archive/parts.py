@@ -123,6 +123,7 @@ class PartFile:
         self._intake = intake
         self._digest = hashlib.blake2b(digest_size=16)
         self.length = 0
+        self._held = -1
         markable = meta.startswith(_EMPTY_PREAMBLE + _PREFIX)
         blank = blanks.take() if markable and blanks is not None else None
         # Whether the name is durable, and a mark can say that what it names is whole.
@@ -169,8 +170,13 @@ class PartFile:
         while written < len(chunk):
             written += os.write(self._descriptor, memoryview(chunk)[written:])
 
-    def commit(self) -> str:
+    def commit(self, *, hold: bool = False) -> str:
         """Make the object durable and return its archive name.
+
+        Parameters
+        ----------
+        hold : bool
+            Keep the file locked until `release`: a recovery leaves it to whoever has it.
 
         Raises
         ------
@@ -190,9 +196,16 @@ class PartFile:
             fault("intake.after_rename")
             if not self._safe_name:
                 sync_folder(self._intake)
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self._held, self._descriptor = self._descriptor, -1
+        if not hold:
+            self.release()
         return name
+
+    def release(self) -> None:
+        """Let go of the lock of a committed file; harmless when that is done already."""
+        held, self._held = self._held, -1
+        if held >= 0:
+            os.close(held)
 
     def discard(self) -> None:
         """Remove the file; harmless when it is committed or discarded already."""

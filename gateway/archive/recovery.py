@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.archive import backfill, partitions
-from gateway.archive.admission import Origin, place
+from gateway.archive.admission import Arrival, Origin, place
 from gateway.archive.durable import sync_folder
 from gateway.archive.succession import RESTORED
-from gateway.errors import ArchiveError, ObjectError
+from gateway.errors import ArchiveError, ObjectError, ResourceError
 from gateway.objects.elements import text
 from gateway.objects.part10 import check_identity, read_header
 from gateway.observe import event, fault, warning
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from gateway.archive.index import Archive
 
 SOURCE_AE_TITLE = 0x00020016
+
+# Of an acknowledged object that the index does not take.
+REMEDY = "the file is in intake/ and safe, each start tries again; gateway verify, then gateway verify --rebuild"
 
 # Files moved at a time: bounds what is held in memory and how long other work waits.
 _BATCH = 2000
@@ -37,6 +41,8 @@ class RecoveryReport:
         Acknowledged files that the index did not know; of them those whose content is held already.
     quarantined : list of str
         Files that cannot be understood, now in ``quarantine/``.
+    refused : list of str
+        Acknowledged files that the index does not take; they stay in the intake folder for the next recovery.
     missing : list of str
         Archive names of objects waiting for conversion whose file is gone.
     records : int
@@ -49,6 +55,7 @@ class RecoveryReport:
     indexed: int = 0
     duplicates: int = 0
     quarantined: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     records: int = 0
     returned: int = 0
@@ -60,8 +67,10 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
     older = archive.files.root / RESTORED
     if older.exists():
         report.returned = _take_back(archive)
-    for name in sorted(set(names := archive.files.waiting()) - _known(archive, names)):
-        _recover_file(archive, name, policy, report)
+    for name in unregistered(archive):
+        with archive.files.claimed(archive.files.intake_path(name)) as ours:
+            if ours:  # else a living process is about to register it, or has taken care of it
+                _recover_file(archive, name, policy, report)
     report.records = partitions.replay(archive) + archive.commitments.replay() + archive.promises.replay()
     sql = "SELECT name FROM instance WHERE settled = 0 AND kind = 'received'"
     for (name,) in archive.database.rows(sql):
@@ -82,6 +91,12 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
     return report
 
 
+def unregistered(archive: Archive) -> list[str]:
+    """Return the names of the acknowledged files that the index does not know, not yet or not any more."""
+    names = archive.files.waiting()
+    return sorted(set(names) - _known(archive, names))
+
+
 def _recover_file(
     archive: Archive, name: str, policy: Callable[[str], tuple[bool, bool]], report: RecoveryReport
 ) -> None:
@@ -89,15 +104,23 @@ def _recover_file(
     try:
         header = read_header(path)
         check_identity(header)
-    except FileNotFoundError:
-        return  # a living process has taken care of it
     except ObjectError as error:
         if archive.files.set_aside(path):
             report.quarantined.append(path.name)
             warning("recovery.unreadable", file=path.name, reason=error, remedy="look at it in quarantine/")
         return
     peer = text(header.meta, SOURCE_AE_TITLE)
-    admission = place(archive, name, header, Origin(peer, "", *policy(peer)))
+    arrival = Arrival(name, header, Origin(peer, "", *policy(peer)), archive.clock.now())
+    try:
+        (admission,) = place(archive, arrival)
+    except ResourceError:
+        raise
+    except Exception as error:  # one object that the index does not take is no reason for the box to stand still
+        report.refused.append(name)
+        event(
+            "recovery.refused", logging.ERROR, file=path.name, instance=header.sop_instance, reason=error, remedy=REMEDY
+        )
+        return
     report.indexed += 1
     report.duplicates += admission.name != name
 

@@ -1,6 +1,6 @@
 """How it stands with each study: what came in, what became of it, and what each destination has.
 
-Reads the index only, so that another process can ask while the gateway runs.
+Reads the index, and the names in the intake folder, only, so that another process can ask while the gateway runs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from gateway.archive.custody import DELIVERED, FAILED, FETCHES, NOTIFIED, PENDIN
 from gateway.archive.jobs import CONVERT, DELIVER, HELD, RUNNING, WAITING, Job
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
 from gateway.archive.promises import HELD as HELD_BACK
+from gateway.archive.recovery import unregistered
 from gateway.archive.views import View, name_of
 from gateway.standard.sop_classes import ENHANCED_CLASSES
 
@@ -65,11 +66,13 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
         (numbers of jobs), ``intake`` (files not yet covered by a checkpoint), ``promises`` (requests for storage
         commitment) and ``studies``.
     """
+    fresh = unregistered(archive)  # before the jobs: what is registered meanwhile has made some
     counts = dict(archive.database.rows("SELECT state, count(*) FROM job GROUP BY state"))
     promises = archive.promises.counts()
     unsettled = archive.database.row("SELECT 1 FROM instance WHERE settled = 0 LIMIT 1")
     return {
         "idle": not unsettled
+        and not fresh
         and not counts.get(WAITING)
         and not counts.get(RUNNING)
         and not promises.get(OPEN)

@@ -165,7 +165,7 @@ class Messages(DIMSEServiceProvider):
         self.storing = True
         self._context_id = context_id
         self._reception = Reception(
-            association.server.archive,
+            association.server.registrar,
             association.caller,
             Request(*request, str(context.transfer_syntax[0])),
             str(context.abstract_syntax),
@@ -363,6 +363,7 @@ def _store_nothing(association: Acceptor, request: Any, context: Any) -> None:
 def _move(association: Acceptor, request: Any, context: Any) -> None:
     """Serve a C-MOVE request."""
     server = association.server
+    server.registrar.visible()
     serve_move(
         association,
         request,
@@ -375,9 +376,10 @@ def _move(association: Acceptor, request: Any, context: Any) -> None:
 
 
 def _answering(serve: Callable[..., None]) -> Callable[[Acceptor, Any, Any], None]:
-    """Return a service that answers on its own association, from the archive."""
+    """Return a service that answers on its own association, from the archive and all that was acknowledged before."""
 
     def service(association: Acceptor, request: Any, context: Any) -> None:
+        association.server.registrar.visible()
         serve(
             association,
             request,

@@ -105,6 +105,9 @@ def _take(association: Acceptor, wanted: Request) -> Promise:
     """Make a request durable, and have its studies converted if they are complete."""
     caller, archive = association.caller, association.server.archive
     peer = caller.peer.ae_title
+    if not association.server.registrar.visible():
+        # It would be told of what it has sent a moment ago, and got a Success for, that there is no such object.
+        raise ResourceError(str(archive.database.path), "does not know yet all that was acknowledged")
     promise = archive.promises.ask(peer, caller.called, wanted.transaction, wanted.references, SAME_ASSOCIATION)
     if promise is None:
         raise Malformed(INVALID_ARGUMENT, f"Transaction UID was used before: {wanted.transaction}")

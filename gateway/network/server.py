@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.uid import UID
 from pynetdicom.ae import ApplicationEntity
 
+from gateway.archive.registrar import Registrar
 from gateway.network.acceptor import Acceptor
 from gateway.network.policy import NetworkSettings
 from gateway.network.slots import Slots
@@ -20,6 +21,7 @@ from gateway.retrieval.engine import Outbound
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
+    from gateway.archive.progress import Progress
 
 # Connections that have not asked for an association yet, or are being told that there are too many.
 SPARE_CONNECTIONS = 32
@@ -42,9 +44,11 @@ class Server:
     slots : Slots
         The limit on associations, shared with the other processes.
     worker : int
-        Which of the counters of `slots` is this process's.
+        Which of the counters of `slots` and `progress` are this process's.
     outbound : Outbound
         Establishes the associations of C-MOVE.
+    progress : Progress, optional
+        How far the processes are with registering what they have acknowledged; needed when there are others.
     """
 
     def __init__(
@@ -56,12 +60,14 @@ class Server:
         slots: Slots,
         worker: int,
         outbound: Outbound,
+        progress: Progress | None = None,
     ) -> None:
         self.settings = settings
         self.archive = archive
         self.slots = slots
         self.worker = worker
         self.outbound = outbound
+        self.registrar = Registrar(archive, progress, worker if progress else 0)
         self.ae = ApplicationEntity(settings.ae_title)
         self.ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
         self.ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -78,7 +84,7 @@ class Server:
             return list(self._associations)
 
     def run(self, stop: threading.Event, grace: float = 10.0) -> None:
-        """Accept connections until `stop` is set, then end all associations.
+        """Accept connections until `stop` is set, then end all associations and register what they have stored.
 
         Parameters
         ----------
@@ -87,12 +93,14 @@ class Server:
         grace : float
             Seconds that requests on their way have to come to their end.
         """
+        self.registrar.start()
         poller = select.poll()
         poller.register(self._listener, select.POLLIN)
         while not stop.is_set():
             if poller.poll(TICK * 1000):
                 self._accept()
         self._end(grace)
+        self.registrar.close(grace)
 
     def ended(self, association: Acceptor) -> None:
         """Forget an association that has come to its end."""
@@ -152,6 +160,8 @@ def serve(
     outbound: Outbound,
     stop: threading.Event,
     grace: float = 10.0,
+    progress: Progress | None = None,
 ) -> None:
     """Run a `Server` until `stop` is set; see there."""
-    Server(listener, settings, archive, slots=slots, worker=worker, outbound=outbound).run(stop, grace)
+    server = Server(listener, settings, archive, slots=slots, worker=worker, outbound=outbound, progress=progress)
+    server.run(stop, grace)

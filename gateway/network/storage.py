@@ -1,27 +1,27 @@
 """C-STORE SCP: bytes go off the wire into a file beside their final place (PS3.4 annex B, PS3.7 9.1.1).
 
-Success is answered when the file is durable and the index knows it. What goes wrong before leaves nothing behind and
-is answered with a status and a comment that says why (PS3.4 B.2.3).
+Success is answered when the file is durable; the index gets to know it a moment later (`gateway.archive.registrar`).
+What goes wrong before leaves nothing behind and is answered with a status and a comment that says why (PS3.4 B.2.3).
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.archive.admission import Arrival, Origin
 from gateway.errors import ArchiveError, GatewayError, MismatchError, ObjectError, ResourceError
 from gateway.network.negotiation import is_storage
 from gateway.network.policy import Peer
 from gateway.objects.part10 import check_identity, file_meta, read_header
 from gateway.objects.uids import valid_uid
-from gateway.observe import LOGGER, event, warning
+from gateway.observe import LOGGER, warning
 
 if TYPE_CHECKING:
-    from gateway.archive.index import Archive
     from gateway.archive.parts import PartFile
+    from gateway.archive.registrar import Registrar
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -68,8 +68,8 @@ class Reception:
 
     Parameters
     ----------
-    archive : Archive
-        Where the object goes.
+    registrar : Registrar
+        Has the archive where the object goes, and tells its index.
     caller : Caller
         Whom it comes from.
     request : Request
@@ -78,8 +78,8 @@ class Reception:
         That of the presentation context it came in.
     """
 
-    def __init__(self, archive: Archive, caller: Caller, request: Request, abstract_syntax: str) -> None:
-        self._archive = archive
+    def __init__(self, registrar: Registrar, caller: Caller, request: Request, abstract_syntax: str) -> None:
+        self._registrar = registrar
         self._caller = caller
         self.request = request
         self._part: PartFile | None = None
@@ -87,7 +87,7 @@ class Reception:
         try:
             _check(request, abstract_syntax)
             meta = file_meta(request.sop_class, request.sop_instance, request.transfer_syntax, caller.peer.ae_title)
-            self._part = archive.files.begin(meta)
+            self._part = registrar.archive.files.begin(meta)
         except Exception as error:
             self._fail(error)
 
@@ -137,24 +137,11 @@ class Reception:
         check_identity(header)
         _agree("SOP Class UID", header.sop_class, self.request.sop_class)
         _agree("SOP Instance UID", header.sop_instance, self.request.sop_instance)
-        name = part.commit()
+        name = part.commit(hold=True)
         header.path = part.path
-        admission = self._archive.admit(
-            name,
-            header,
-            peer=self._caller.peer.ae_title,
-            called=self._caller.called,
-            convert=self._caller.peer.convert,
-            prior=self._caller.prior,
-        )
-        event(
-            "intake.stored",
-            logging.DEBUG,
-            peer=self._caller.peer.ae_title,
-            study=header.study,
-            instance=header.sop_instance,
-            kind=admission.kind,
-        )
+        peer = self._caller.peer
+        origin = Origin(peer.ae_title, self._caller.called, peer.convert, self._caller.prior)
+        self._registrar.take(Arrival(name, header, origin, self._registrar.archive.clock.now()), part)
 
 
 def _check(request: Request, abstract_syntax: str) -> None:

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from gateway.archive.index import Archive
+from gateway.archive.progress import Progress
 from gateway.network.sender import Sender
 from gateway.network.server import serve
 from gateway.network.slots import Slots
@@ -15,7 +16,15 @@ from gateway.service.rooms import network_settings, origins
 
 
 def intake(
-    config: Config, listener: socket.socket, slots: Slots, worker: int, stop: Stop, *, grace: float, recover: bool
+    config: Config,
+    listener: socket.socket,
+    slots: Slots,
+    progress: Progress,
+    worker: int,
+    stop: Stop,
+    *,
+    grace: float,
+    recover: bool,
 ) -> None:
     """Serve associations until the end.
 
@@ -27,6 +36,8 @@ def intake(
         Bound and listening.
     slots : Slots
         Limit on associations.
+    progress : Progress
+        How far the intake processes are with registering what they have acknowledged.
     worker : int
         Number of this process among the intake processes.
     stop : Stop
@@ -40,6 +51,17 @@ def intake(
     settings = network_settings(config)
     if recover:
         archive.recover(origins(config))
+        progress.clear(worker)
     archive.files.make_ahead()
-    serve(listener, settings, archive, slots=slots, worker=worker, outbound=Sender(), stop=stop, grace=grace)
+    serve(
+        listener,
+        settings,
+        archive,
+        slots=slots,
+        worker=worker,
+        outbound=Sender(),
+        stop=stop,
+        grace=grace,
+        progress=progress,
+    )
     archive.close()

@@ -20,6 +20,7 @@ from pathlib import Path
 from gateway.archive.files import Files
 from gateway.archive.index import Archive
 from gateway.archive.jobs import COMMIT, CONVERT, DELIVER
+from gateway.archive.progress import Progress
 from gateway.errors import ConfigError, NetworkError
 from gateway.network.slots import Slots
 from gateway.observe import event, warning
@@ -186,6 +187,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
     data_dir = config.data_dir
     targets = rooms.targets(config)
     slots = Slots(tuning.intake_workers, config.intake.max_associations)
+    progress = Progress(tuning.intake_workers)
     promises = rooms.promises(config, tuning.deliveries.attempts)
     policy = ConversionPolicy(
         destinations=tuple(target.name for target in targets),
@@ -209,7 +211,8 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
         accepting = Pulse(f"intake {number + 1}", tuning.accepting)
 
         def main(stop: Stop) -> None:
-            intake(config, listener, slots, number, Watched(stop, accepting), grace=tuning.grace, recover=died)
+            watched = Watched(stop, accepting)
+            intake(config, listener, slots, progress, number, watched, grace=tuning.grace, recover=died)
 
         def on_death() -> None:
             nonlocal died

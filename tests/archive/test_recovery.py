@@ -19,15 +19,22 @@ from gateway.archive.views import ALL_VIEWS, View
 LIFE = """
 import sys
 from pathlib import Path
-from archive_tools import ct, derive, store
+import archive_tools
+from archive_tools import ct, derive
 from gateway.archive.index import Archive
+from gateway.archive.registrar import Registrar
 from gateway.archive.rows import Settlement
 from gateway.archive.views import View
 
 archive = Archive(Path(sys.argv[1]))
 archive.recover()
-if sys.argv[2:]:
+store, visible = archive_tools.store, lambda: None
+if "ahead" in sys.argv:
     archive.files.make_ahead(4)
+if "registrar" in sys.argv:
+    registrar = Registrar(archive)
+    registrar.start()
+    store, visible = lambda _, *what, **more: archive_tools.hand_in(registrar, *what, **more), registrar.visible
 def promise(*words):
     print(*words, flush=True)
 for n in (1, 2, 3):
@@ -35,9 +42,11 @@ for n in (1, 2, 3):
     promise("stored", f"1.2.3.4.{n}")
 store(archive, ct("1.2.3.4.1", number=1), pixels=bytes([1]) * 32)
 promise("stored", "1.2.3.4.1")
+visible()
 archive.checkpoint()
 store(archive, ct("1.2.3.4.4", number=4), pixels=bytes([4]) * 32)
 promise("stored", "1.2.3.4.4")
+visible()
 made = derive(archive, "1.2.3")
 settled = {row.name: Settlement(View.RECEIVED | View.CLASSIC) for row in archive.unsettled("1.2.3")}
 archive.record_conversion("1.2.3", [made], settled, {"edition": 1})
@@ -47,6 +56,8 @@ promise("decided", "PACS")
 archive.checkpoint()
 archive.jobs.finish(archive.jobs.listing()[0])
 promise("done", "all")
+if "registrar" in sys.argv:
+    registrar.close()
 archive.close()
 """
 
@@ -69,8 +80,8 @@ POINTS = [
 ]
 
 
-def live(data: Path, faults: str = "", *, ahead: bool = False) -> list[list[str]]:
-    process = python(LIFE, data, *["ahead"] * ahead, faults=faults)
+def live(data: Path, faults: str = "", *how: str) -> list[list[str]]:
+    process = python(LIFE, data, *how, faults=faults)
     out, err = process.communicate(timeout=60)
     assert process.returncode == (-9 if faults else 0), err
     return [line.split() for line in out.splitlines()]
@@ -98,17 +109,26 @@ def kept(archive: Archive, promises: list[list[str]]) -> None:
             assert decision.view == View.ENHANCED
 
 
-# Whether files are made ahead, as the intake processes do, or each object makes its own.
-AHEAD = [(faults, False) for faults in POINTS] + [
-    (faults, True) for faults in (*POINTS[:9], "blanks.before_sync=kill", "blanks.before_sync=kill@2")
+# How objects come in: each makes its own file and is registered before the promise; files are made ahead; and, as in
+# the intake processes, they are registered after the promise, those of a moment together.
+CASES = [
+    *((faults,) for faults in POINTS),
+    *((faults, "ahead") for faults in (*POINTS[:9], "blanks.before_sync=kill", "blanks.before_sync=kill@2")),
+    *((faults, "ahead", "registrar") for faults in (*POINTS[:4], *POINTS[6:9])),
+    *(
+        (f"{point}={action}", "ahead", "registrar")
+        for point in ("registrar.before_commit", "admit.before_commit", "admit.after_commit", "registrar.after_commit")
+        for action in ("kill", "kill@2")
+    ),
 ]
 
 
-@pytest.mark.parametrize(("faults", "ahead"), AHEAD)
-def test_killed_at_a_fault_point_nothing_acknowledged_is_lost(tmp_path: Path, faults: str, ahead: bool) -> None:
-    promises = live(tmp_path / "data", faults, ahead=ahead)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(case))
+def test_killed_at_a_fault_point_nothing_acknowledged_is_lost(tmp_path: Path, case: tuple[str, ...]) -> None:
+    faults, *how = case
+    promises = live(tmp_path / "data", faults, *how)
     assert ["done", "all"] not in promises
-    lost = [tmp_path / "lost", *[tmp_path / "renames_lost", tmp_path / "renames_lost_index_kept"] * ahead]
+    lost = [tmp_path / "lost", *[tmp_path / "renames_lost", tmp_path / "renames_lost_index_kept"] * ("ahead" in how)]
     for number, copy in enumerate(lost):
         power_cut(tmp_path / "data", copy, index=number == 2)
         if number:

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from box import LEGACY_CT, Box, Pacs, ct_study
 from loopback import eventually, free_port
-from pydicom.dataset import FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage
+from pynetdicom import AE
+
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 
 @pytest.fixture
@@ -44,6 +47,35 @@ def test_classic_series_arrives_as_one_enhanced_object_frame_by_frame(start: Cal
     assert list(pacs.classes_of.values()) == [LEGACY_CT], box.text()
     assert pacs.images() == [(ds.SOPInstanceUID, ds.PixelData) for ds in study]
     eventually(lambda: not box.debris())
+
+
+def test_the_next_query_finds_what_was_acknowledged_whichever_process_serves_it(tmp_path: Path) -> None:
+    box = Box(tmp_path, {})
+    # Each process takes its time to register what it has acknowledged.
+    box.start("registrar.before_commit=sleep:0.5")
+    served = []
+    for _ in range(3):
+        study = ct_study(2)
+        assert len(box.store(study)) == 2
+        for _ in range(4):
+            started = time.monotonic()
+            assert found(box, study[0].StudyInstanceUID) == 2
+            served.append(time.monotonic() - started)
+    assert box.stop() == 0
+    assert min(served) < 0.4, "or every query waits, whatever has been registered"
+    assert not box.logged("intake.not_visible")
+
+
+def found(box: Box, study: str) -> int:
+    """How many instances of a study a query finds."""
+    entity = AE("CT1")
+    entity.add_requested_context(FIND)
+    association = entity.associate("127.0.0.1", box.port, ae_title="GATEWAY")
+    asked = Dataset()
+    asked.QueryRetrieveLevel, asked.StudyInstanceUID, asked.NumberOfStudyRelatedInstances = "STUDY", study, None
+    (match, _) = association.send_c_find(asked, FIND)
+    association.release()
+    return int(match[1].NumberOfStudyRelatedInstances)
 
 
 def test_PACS_that_is_down_for_a_while_gets_everything_and_the_intake_never_notices(start: Callable[..., Box]) -> None:

@@ -16,7 +16,8 @@ from pydicom.dataset import Dataset
 # Points at which the box lingers, so that a kill hits every stretch of the way and not only the longest.
 SLOW = {
     "intake": ("intake.write=sleep:0.002", "intake.before_sync=sleep:0.01", "intake.before_rename=sleep:0.01",
-               "intake.after_rename=sleep:0.01", "admit.before_commit=sleep:0.01", "admit.after_commit=sleep:0.01"),
+               "intake.after_rename=sleep:0.01", "admit.before_commit=sleep:0.01", "admit.after_commit=sleep:0.01",
+               "registrar.before_commit=sleep:0.05", "registrar.after_commit=sleep:0.02"),
     "convert": ("convert.start=sleep:0.1", "convert.object=sleep:0.1", "convert.before_record=sleep:0.1",
                 "record.before_rename=sleep:0.1", "record.after_rename=sleep:0.1", "settle.before_commit=sleep:0.1",
                 "settle.after_commit=sleep:0.1", "convert.after_index=sleep:0.1"),
@@ -110,7 +111,8 @@ def test_killed_at_twenty_random_moments_everything_arrives_once(site: Site, rol
 # At which pass of a process; where there is more than one, not at the first.
 POINTS = {
     **dict.fromkeys(("intake.write", "intake.before_sync", "intake.before_rename", "intake.after_rename"), 2),
-    **dict.fromkeys(("admit.before_commit", "admit.after_commit", "checkpoint.moved"), 2),
+    **dict.fromkeys(("admit.before_commit", "admit.after_commit", "checkpoint.moved"), 1),
+    **dict.fromkeys(("registrar.before_commit", "registrar.after_commit"), 1),
     **dict.fromkeys(("checkpoint.before_move", "convert.start", "convert.object", "convert.before_record"), 1),
     **dict.fromkeys(("record.before_rename", "record.after_rename"), 1),
     **dict.fromkeys(("settle.before_commit", "settle.after_commit", "convert.after_index"), 1),
