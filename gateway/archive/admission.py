@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _MOST_COMPARED = 4
 
 
+# Seconds between versions that different processes register; beyond that somebody has set the clock back.
+_LONGEST_OVERTAKEN = 60.0
+
 _HELD = "SELECT id, name FROM instance WHERE sop_instance = ?"
 
 # What this box has made under a UID of its own: the original of a restored image is no such thing coming back.
@@ -186,13 +189,16 @@ def _store(archive: Archive, connection: sqlite3.Connection, arrival: Arrival, v
     old = verdict.current
     # What a destination returns in another form than it was sent never takes the place of what was sent.
     returned = verdict.own or (origin.prior and old is not None and not old.prior)
-    if old is not None and not returned:
+    late = old is not None and _overtaken(connection, old, at)
+    if old is not None and not returned and not late:
         supersede(connection, old.id, f"superseded by {name}")
     settled, views, reason = False, fresh_views(header.sop_class), ""
     if returned:
         settled, views, reason = True, NO_VIEW, OWN_REASON if verdict.own else "returned with other content"
+    elif late and old is not None:
+        settled, views, reason = True, NO_VIEW, f"superseded by {old.name}"
     references = referred(header.dataset)
-    if not returned and origin.prior:
+    if not returned and not late and origin.prior:
         # Never converted; but what refers to converted objects needs a copy in the view that does not have them.
         settled = not archive.guises(sorted(references))
         views, reason = ALL_VIEWS, f"came from destination {origin.peer}"
@@ -208,7 +214,7 @@ def _store(archive: Archive, connection: sqlite3.Connection, arrival: Arrival, v
         "digest": bytes.fromhex(digest_of_name(name)),
         "views": int(views),
         "settled": int(settled),
-        "superseded": -1 if returned else 0,
+        "superseded": -1 if returned or late else 0,
         "reason": reason,
         "peer": origin.peer,
         "called": origin.called,
@@ -217,10 +223,16 @@ def _store(archive: Archive, connection: sqlite3.Connection, arrival: Arrival, v
         "received_at": at,
     }
     instance = insert_instance(connection, series, row, describe_instance(header.dataset))
-    if returned:
+    if returned or late:
         supersede(connection, instance, reason)
     insert_references(connection, instance, references)
     return set() if settled else {header.study, old.study if old else header.study}
+
+
+def _overtaken(connection: sqlite3.Connection, current: InstanceRow, at: float) -> bool:
+    """Tell whether the current version came after an object that another process is only now registering."""
+    (came,) = connection.execute("SELECT received_at FROM instance WHERE id = ?", (current.id,)).fetchone()
+    return 0 < came - at < _LONGEST_OVERTAKEN
 
 
 def _conclude(archive: Archive, arrival: Arrival, verdict: _Verdict) -> Admission:

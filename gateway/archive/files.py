@@ -126,6 +126,13 @@ class Files:
             names = [entry.name[:-4] for entry in entries if entry.name.endswith(".dcm")]
         return sorted(name for name in names if _NAME.match(name))
 
+    def received_at(self, name: str) -> int:
+        """Return when an object in ``intake/`` was written, in nanoseconds; 0 if it has gone from there."""
+        try:
+            return self.intake_path(name).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def settle(self, names: Iterable[str]) -> int:
         """Move objects from ``intake/`` to ``received/`` and return how many were moved."""
         touched: set[Path] = set()

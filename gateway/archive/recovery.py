@@ -92,9 +92,12 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
 
 
 def unregistered(archive: Archive) -> list[str]:
-    """Return the names of the acknowledged files that the index does not know, not yet or not any more."""
+    """Return the names of the acknowledged files that the index does not know (yet, or any more), the oldest first.
+
+    Of two versions that were received within a moment the later one is to be the current one.
+    """
     names = archive.files.waiting()
-    return sorted(set(names) - _known(archive, names))
+    return sorted(set(names) - _known(archive, names), key=lambda name: (archive.files.received_at(name), name))
 
 
 def _recover_file(

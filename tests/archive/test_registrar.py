@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from archive_tools import commit, counted, ct, debris, hand_in, store, tallies
+from archive_tools import HandClock, commit, counted, ct, debris, hand_in, store, tallies
 from loopback import eventually
 
 from gateway.archive import registrar as registrars
@@ -82,6 +82,32 @@ def test_S6_versions_and_copies_in_one_transaction_come_one_after_the_other(arch
     waiting.close()
     assert [row.name for row in archive.versions("1.2.3.4.1")] == [names[3], names[1], names[0]]
     assert debris(archive) == []
+
+
+def test_S6_the_later_version_is_the_current_one_whichever_process_is_faster(
+    archive: Archive, clock: HandClock
+) -> None:
+    slow, quick = Registrar(archive), Registrar(archive)
+    first = hand_in(slow, ct(PatientName="First"))
+    clock.time += 0.1
+    second = hand_in(quick, ct(PatientName="Second"))
+    quick.start()
+    quick.close()
+    slow.start()
+    slow.close()
+    assert [row.name for row in archive.versions("1.2.3.4.1")] == [second, first]
+    (old,) = archive.versions("1.2.3.4.1")[1:]
+    assert (old.views, old.settled, old.reason) == (0, True, f"superseded by {second}")
+    assert [row.name for row in archive.unsettled("1.2.3")] == [second]
+    assert tallies(archive) == counted(archive)
+
+
+def test_S6_the_later_version_is_the_current_one_after_a_power_cut(archive: Archive) -> None:
+    registrar = Registrar(archive)
+    names = [hand_in(registrar, ct(PatientName=f"Name^{number}")) for number in range(6)]
+    registrar.close()  # never begun: what it has taken is left
+    assert archive.recover().indexed == 6
+    assert [row.name for row in archive.versions("1.2.3.4.1")] == names[::-1]
 
 
 def test_what_waits_is_registered_before_the_end(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
