@@ -45,8 +45,8 @@ def measure(work: Path, runs: int, slices: int) -> list[Table]:
                 table.add(name, slices / seconds, processor * 1000 / slices)
         table.notes += [
             f"one association, 512 x 512, made from {origin()}; {RATIOS}",
-            "the gateway answers when the slice is synced to the disk (and indexes it within a moment), Orthanc when it is "
-            "indexed, too; storescp does neither",
+            "the gateway and Orthanc answer when the slice is synced to the disk; Orthanc has indexed it by then, "
+            "the gateway does so within a moment; storescp does neither",
         ]
         tables.append(table)
     return [*tables, side_by_side(work, material, runs, slices)]
