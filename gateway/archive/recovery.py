@@ -107,6 +107,8 @@ def _recover_file(
     try:
         header = read_header(path)
         check_identity(header)
+    except FileNotFoundError:
+        return  # registered meanwhile, and moved
     except ObjectError as error:
         if archive.files.set_aside(path):
             report.quarantined.append(path.name)
