@@ -76,7 +76,7 @@ class Box:
         for title, table in destinations.items():
             lines += ["[[destination]]", f'ae_title = "{title}"', 'host = "127.0.0.1"']
             table = table if isinstance(table, dict) else {"port": table}
-            lines += [f"{key} = {value!r}".replace("'", '"') for key, value in table.items()]
+            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
         self.config.write_text("\n".join(lines) + "\n")
 
     def start(self, faults: str = "", **tuning: float) -> None:

@@ -97,6 +97,8 @@ class Committer:
         Action Information of every request.
     status : int
         Status of the N-ACTION response.
+    breaks_off : bool
+        Abort the association instead of answering, as some do whose caller is in no list of theirs.
     answers : list of int
         Statuses with which reports on the same association were answered.
     """
@@ -109,6 +111,7 @@ class Committer:
         self.port = port or free_port()
         self.requests: list[Dataset] = []
         self.status = 0x0000
+        self.breaks_off = False
         self.answers: list[int] = []
         self.roles: list[Any] = []
         self._server: Any = None
@@ -138,6 +141,9 @@ class Committer:
 
     def _action(self, event: Any) -> tuple[int, None]:
         request = event.action_information
+        if self.breaks_off:
+            event.assoc.abort()
+            return 0x0000, None
         self.requests.append(request)
         result = self.answer(request) if self.status == 0x0000 else None
         if result is not None:

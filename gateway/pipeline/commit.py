@@ -232,9 +232,9 @@ class Committer(Visits):
             warning("commit.not_taken", destination=self.target.name, reason=error.problem)
             self.present()
             return
-        self.present()
         try:
             transaction = self._request(association, study, rows)
+            self.present()  # not before: there are some who take the association and break off at the request
             self._stay(association, transaction)
         except BaseException:
             association.abort()

@@ -239,7 +239,8 @@ def test_movescu_fetches_at_every_level(bundled_site: tuple[Box, Path], converte
 
 def test_Orthanc_as_PACS_gets_every_series_once(tmp_path: Path) -> None:
     orthanc = Orthanc(tmp_path)
-    box = Box(tmp_path, {"ORTHANC": orthanc.port})
+    # It commits only to callers that it has an address of: see test_destinations.
+    box = Box(tmp_path, {"ORTHANC": {"port": orthanc.port, "commitment": False}})
     files = usable(dicom_files(BUNDLED / "dicomdirtests"))
     for name in ("pet_ge_crop", "philips_dynamic"):
         if (SHARED / name).is_dir():

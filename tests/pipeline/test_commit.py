@@ -312,6 +312,25 @@ def test_J2_a_destination_that_is_away_is_asked_when_it_is_back(archive: Archive
     assert states(archive) == ["committed"] * 3
 
 
+def test_J2_a_destination_that_breaks_off_is_asked_less_often_every_time(
+    archive: Archive, peer: Peer, clock: HandClock
+) -> None:
+    delivered(archive)
+    peer.breaks_off = True
+    asking = committer(archive, peer.port)
+    delays = []
+    for _ in range(4):
+        assert asking.step()
+        waiting = job(archive)
+        assert waiting is not None
+        delays.append(waiting.not_before - clock.time)
+        clock.time = waiting.not_before
+    assert delays == [2, 4, 8, 16]
+    peer.breaks_off = False
+    work(archive, peer, answers_at_once(peer))
+    assert states(archive) == ["committed"] * 3
+
+
 def test_J2_a_request_that_is_refused_is_made_again_under_another_transaction(
     archive: Archive, peer: Peer, clock: HandClock
 ) -> None:

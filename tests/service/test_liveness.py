@@ -81,7 +81,6 @@ def pacs() -> Iterator[Pacs]:
 @pytest.fixture
 def box(tmp_path: Path, pacs: Pacs) -> Iterator[Box]:
     made = Box(tmp_path, {"PACS": {"port": pacs.port, "commitment": False}}, quiet=0.2)
-    made.config.write_text(made.config.read_text().replace("= False", "= false"))
     yield made
     if made.process is not None and made.process.poll() is None:
         made.kill()
