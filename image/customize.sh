@@ -38,13 +38,11 @@ amd64)
     sed -i 's#/boot/efi/#/#' "$root"/boot/efi/loader/entries/*.conf
     ;;
 arm64)
-    # raspi-firmware writes cmdline.txt from this whenever there is a new kernel.
-    cat > "$root/etc/default/raspi-firmware" <<EOF
-ROOTPART=LABEL=gw-root
-CONSOLES="tty0 ttyS1,115200"
-KERNEL_ARGS="panic=10 audit=0"
-EOF
-    chroot "$root" update-initramfs -u -k all
+    # raspi-firmware writes cmdline.txt from this whenever there is a new kernel. It cannot see here that it is not to
+    # reserve memory, which keeps a Raspberry Pi 4 from starting.
+    printf 'ROOTPART=LABEL=gw-root\nCONSOLES="tty0 ttyS1,115200"\nCMA=0\n' > "$root/etc/default/raspi-firmware"
+    echo "panic=10 audit=0" > "$root/etc/default/raspi-extra-cmdline"
+    chroot "$root" env DEB_MAINT_PARAMS=configure /etc/kernel/postinst.d/z50-raspi-firmware
     rm -r "$root/etc/kernel/cmdline" "$root/etc/kernel/install.conf" "$root/etc/kernel/entry-token"
     ;;
 esac
