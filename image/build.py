@@ -31,7 +31,7 @@ PACKAGES = (
     "systemd-sysv", "dbus", "udev", "initramfs-tools", "zstd", "kmod",
     "systemd-resolved", "systemd-timesyncd", "libnss-resolve",
     "openssh-server", "iproute2", "less", "nano",
-    "python3-venv", "python3-systemd", "python3-apt",
+    "python3", "python3-systemd", "python3-apt",
     "cloud-guest-utils", "fdisk", "e2fsprogs", "dosfstools",
     "unattended-upgrades", "ca-certificates",
 )  # fmt: skip
