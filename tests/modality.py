@@ -78,6 +78,7 @@ class Modality:
         self.port = listens_on or free_port()
         self.answers: list[Answer] = []
         self.statuses: list[int] = []
+        self._serving: list[threading.Thread] = []
         self._server: Any = None
 
     # Asking
@@ -94,6 +95,9 @@ class Modality:
         try:
             yield association
         finally:
+            # pynetdicom serves a report in a thread of its own, and can hang for ever in a release before its end.
+            for thread in self._serving:
+                thread.join(60)
             association.release() if association.is_established else association.abort()
 
     def ask(self, association: Any, references: Iterable[Pair], transaction: str = "") -> tuple[int, str]:
@@ -130,5 +134,6 @@ class Modality:
         return self._take(event, event.assoc.requestor.ae_title)
 
     def _take(self, event: Any, calling: str) -> tuple[int, None]:
+        self._serving.append(threading.current_thread())
         self.answers.append(Answer(event, calling))
         return (self.statuses.pop(0) if self.statuses else 0x0000), None
