@@ -40,16 +40,6 @@ def ended(box: Box) -> Iterator[Box]:
             box.kill()
 
 
-class Switch:
-    """A truth value as TOML writes it."""
-
-    def __init__(self, value: bool) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return str(self.value).lower()
-
-
 def references(study: list[Dataset]) -> list[Pair]:
     return [(str(ds.SOPClassUID), str(ds.SOPInstanceUID)) for ds in study]
 
@@ -90,7 +80,7 @@ def test_J1_answer_survives_a_restart(tmp_path: Path, point: str) -> None:
 def test_J1_asking_completes_a_study_and_is_answered_when_the_pacs_has_it(tmp_path: Path) -> None:
     study = ct_study(4)
     pacs = Pacs().start()
-    box = make_box(tmp_path, {}, "delivered", {"PACS": {"port": pacs.port, "commitment": Switch(False)}})
+    box = make_box(tmp_path, {}, "delivered", {"PACS": {"port": pacs.port, "commitment": False}})
     modality = Modality(box.port)
     with ended(box):
         box.start()
