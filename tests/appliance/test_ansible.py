@@ -30,6 +30,9 @@ from gateway.archive.status import box_status
 from gateway.archive.views import View
 from gateway.service import config
 
+# Most of them start ansible-playbook, which takes seconds each time.
+pytestmark = pytest.mark.image
+
 ROOT = Path(__file__).parents[2]
 ANSIBLE = ROOT / "ansible"
 STUDY = "1.2.3"

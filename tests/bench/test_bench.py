@@ -75,8 +75,9 @@ def test_the_slow_line_delays_and_throttles(tmp_path: Path) -> None:
             sender.sendall(bytes(500_000))
             assert sender.recv(4) == b"done"
             took = time.monotonic() - began
-    # 0.2 s of bytes, there and back twice: once to connect, once for the answer.
-    assert 0.4 <= took < 2
+    # 0.2 s of bytes, there and back twice: once to connect, once for the answer. A busy machine takes longer; timers end
+    # a moment early.
+    assert took > 0.39
 
 
 def _answer_in_the_end(listener: socket.socket, count: int) -> None:
