@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from tests.bench import peers
 from tests.bench.material import make, origin, size_of
 from tests.bench.programs import BenchError, Server, wait_until
 from tests.bench.report import OURS, Measure, Table
+
+PROXY = Path(__file__).with_name("slow_link.py")
 
 DELAY_MS = 10
 MBIT = 100
@@ -45,7 +48,8 @@ def measure(work: Path, runs: int, slices: int) -> list[Table]:
 def slow_link(folder: Path, target: int, delay_ms: float = DELAY_MS, mbit: float = MBIT) -> Server:
     """Return a line to a port of this machine."""
     port = peers.free_port()
-    program = [*peers.PYTHON, "tests.bench.slow_link", str(port), str(target), f"{delay_ms:g}", f"{mbit:g}"]
+    # By its file: a server runs in a folder of its own, where the tests are no package.
+    program = [sys.executable, "-I", str(PROXY), str(port), str(target), f"{delay_ms:g}", f"{mbit:g}"]
     return Server(program, port, folder)
 
 
