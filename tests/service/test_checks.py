@@ -16,7 +16,7 @@ import pytest
 from archive_tools import ct, store
 from box import Box, Pacs
 from click.testing import CliRunner
-from loopback import free_port
+from loopback import eventually, free_port
 from pynetdicom import AE, evt
 
 from gateway.archive.index import Archive
@@ -103,6 +103,7 @@ def test_a_running_gateway_answers_and_one_that_is_stuck_does_not(
 ) -> None:
     box.config.write_text(box.config.read_text().replace('"accept"', f'"{unknown}"'))
     box.start()
+    eventually(lambda: len(box.pids("intake")) == 2)  # they give themselves their names
     asked = configuration.load(box.config)
     finding = found("port", asked)
     assert finding.result is Result.OK
