@@ -186,9 +186,14 @@ class Vm:
             if found := condition():
                 return found
             assert self.process is not None
-            assert self.process.poll() is None, f"the machine has ended\n{self.console()[-3000:]}"
+            assert self.process.poll() is None, f"QEMU {self.state()}\n{self.console()[-3000:]}"
             assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s\n{self.console()[-3000:]}"
             time.sleep(pause)
+
+    def state(self) -> str:
+        """Whether QEMU runs, or how it has ended; a negative status is the signal that ended it."""
+        status = self.process.poll() if self.process else 0
+        return "runs" if status is None else f"has ended: {status}"
 
     def ssh_options(self) -> list[str]:
         """Options for ssh and scp, the port apart."""
@@ -205,7 +210,9 @@ class Vm:
         """Run a command in the box as root."""
         line = [need("ssh"), "-p", str(self.ssh_port), *self.ssh_options(), "root@127.0.0.1", command]
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=seconds)
-        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert not check or done.returncode == 0, (
+            f"{command}: {done.returncode}; QEMU {self.state()}\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
     def say(self, command: str) -> str:
