@@ -304,6 +304,8 @@ class Acceptor(IncomingAssociation):
     def _look_around(self) -> None:
         """See what else has happened than a message."""
         indication = self.dul.receive_pdu()
+        # In this order: what begins after the first line has restarted the timer before the second.
+        longest = Timeouts.stall if self.dimse.partial else Timeouts.idle
         idle = Timeouts.idle - self.dul._idle_timer.remaining
         if isinstance(indication, A_RELEASE):
             self.acse.send_release(is_response=True)
@@ -314,7 +316,7 @@ class Acceptor(IncomingAssociation):
             self.is_established = False
         elif self.stopping and not self.dimse.storing:
             self._give_up("the gateway stops")
-        elif idle > (Timeouts.stall if self.dimse.partial else Timeouts.idle):
+        elif idle > longest:
             self._give_up(f"nothing was received for {idle:.0f} s")
 
     def _give_up(self, reason: str) -> None:

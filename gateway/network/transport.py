@@ -238,6 +238,8 @@ class UpperLayer(DULServiceProvider):
         """Read one PDU; the data of an established association are handed over while they come in."""
         connection = self.socket
         assert connection is not None
+        # The base class does this after reading: too late on a slow line, or with one PDU close behind the other.
+        self._idle_timer.restart()
         try:
             if self.state_machine.current_state == "Sta6" and connection.peek(_PDU_KIND) == (P_DATA_TF,):
                 self._hand_over(connection)
@@ -267,6 +269,7 @@ class UpperLayer(DULServiceProvider):
                 piece = connection.piece(rest)
                 if rest and not piece:
                     raise EOFError
+                self._idle_timer.restart()
                 rest -= len(piece)
                 take(context_id, control, piece, not rest)
                 if not rest:

@@ -195,14 +195,27 @@ def test_a_peer_that_stands_still_in_the_middle_is_given_up(
     assert intake.is_empty()
 
 
+def test_a_slow_line_is_no_peer_that_stands_still(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Timeouts, "stall", 1.0)
+    monkeypatch.setattr(acceptor, "TICK", 0.1)
+    with nothing_left_behind(), Caller(intake.port) as caller:
+        storing(caller)
+        slowly = data_pdu(fragment(1, BYTES))
+        step = len(slowly) // 8
+        for start in range(0, len(slowly), step):
+            caller.send(slowly[start : start + step])
+            time.sleep(0.25)
+        assert caller.response()["status"] == 0
+
+
 def test_a_peer_may_wait_between_messages_but_not_for_ever(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Timeouts, "stall", 0.2)
-    monkeypatch.setattr(Timeouts, "idle", 2.5)
+    monkeypatch.setattr(Timeouts, "stall", 0.6)
+    monkeypatch.setattr(Timeouts, "idle", 3.0)
     monkeypatch.setattr(acceptor, "TICK", 0.1)
     with nothing_left_behind(), Caller(intake.port) as caller:
         associated(caller)
         for _ in range(2):
-            time.sleep(0.6)
+            time.sleep(1.2)
             assert caller.store(BYTES, CT, HEADER.sop_instance)["status"] == 0
         assert caller.pdu()[0] == 7
 
