@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import hashlib
 import os
 import struct
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from gateway.archive.durable import create_locked, storage_errors, sync_folder, try_lock
 from gateway.errors import ResourceError
+from gateway.objects.digest import Digest
 from gateway.objects.stream import CHUNK
 from gateway.observe import fault
 
@@ -121,7 +121,7 @@ class PartFile:
 
     def __init__(self, intake: Path, meta: bytes, blanks: Blanks | None = None) -> None:
         self._intake = intake
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = Digest()
         self.length = 0
         self._held = -1
         markable = meta.startswith(_EMPTY_PREAMBLE + _PREFIX)
@@ -145,7 +145,7 @@ class PartFile:
 
     @property
     def digest(self) -> str:
-        """blake2b-128 of the data set bytes written so far, in hexadecimal."""
+        """BLAKE3-128 of the data set bytes written so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
@@ -256,7 +256,7 @@ def _marked_digest(descriptor: int) -> str | None:
     position = os.fstat(descriptor).st_size - length
     if magic != _MAGIC or position < len(head):
         return None
-    found = hashlib.blake2b(digest_size=16)
+    found = Digest()
     while chunk := os.pread(descriptor, CHUNK, position):
         found.update(chunk)
         position += len(chunk)

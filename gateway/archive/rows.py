@@ -35,7 +35,7 @@ class InstanceRow(NamedTuple):
     prior : bool
         Whether it came from a destination.
     digest : str
-        blake2b-128 of the data set bytes.
+        BLAKE3-128 of the data set bytes.
     settled : bool
         Whether conversion has decided what becomes of it.
     superseded : int
@@ -105,7 +105,7 @@ class DerivedRow:
     name : str
         Name of its recipe.
     digest : str
-        blake2b-128 of its data set bytes.
+        BLAKE3-128 of its data set bytes.
     frames : sequence of (str, str)
         Archive name and SOP Instance UID of the source of each frame, in frame order; of the one source when the object
         is an updated copy.

@@ -8,7 +8,6 @@ of classic images is held against what it keeps of them: what the conversion add
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterator
 
@@ -21,6 +20,7 @@ from gateway.conversion.references import Became
 from gateway.conversion.top_level import ENHANCED_ONLY, FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import CARRIERS, MULTI_FRAME_ONLY, SUMMARIES
 from gateway.errors import ConversionError
+from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text, texts
 from gateway.objects.encode import SEQUENCE_STOP
 from gateway.objects.parse import Syntax, parse_dataset
@@ -76,7 +76,7 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
     Returns
     -------
     str
-        blake2b-128 of the stream, in hexadecimal.
+        BLAKE3-128 of the stream, in hexadecimal.
 
     Raises
     ------
@@ -120,7 +120,7 @@ class _Pieces:
     """A stream taken in pieces of the wanted length, and its digest."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        self.digest = hashlib.blake2b(digest_size=16)
+        self.digest = Digest()
         self._chunks = chunks
         self._left = b""
 

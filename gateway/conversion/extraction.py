@@ -25,6 +25,7 @@ from gateway.conversion.identity import EDITION, Identity, code
 from gateway.conversion.multiframe import PER_FRAME, SHARED
 from gateway.conversion.references import CONVERSION_SOURCE, REFERENCED_FRAME, REFERENCED_INSTANCE
 from gateway.errors import ObjectError
+from gateway.objects.digest import Digest
 from gateway.objects.elements import (
     DataSet,
     Element,
@@ -293,7 +294,7 @@ def _proved(recipe: Recipe, extracted: _Extraction, locate: Locate, watch: Calla
             same(wanted[tag], element) for tag, element in found.items() if not isinstance(element.value, tuple)
         ):
             raise ExtractionError(CANNOT_EXTRACT, recipe.sop_instance, f"has other groups than frame {number}")
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Digest()
     length = 0
     for chunk in recipe.source(locate).chunks():
         watch()

@@ -64,7 +64,7 @@ class Facts:
     file : str
         Where it is; as text, which takes a fraction of the memory of a path.
     digest : str
-        blake2b-128 of its data set bytes.
+        BLAKE3-128 of its data set bytes.
     reason : str
         Why it cannot become a frame; empty if it can.
     key : tuple

@@ -24,7 +24,7 @@ class FrameSource:
     frames : MultiFrame
         Header and functional groups.
     digest : str
-        blake2b-128 of its data set.
+        BLAKE3-128 of its data set.
     transfer_syntax : str
         Of what is made of its frames.
     sources : tuple of str
@@ -57,7 +57,7 @@ class ReceivedFrames(FrameSource):
     path : Path
         Where it is.
     digest : str
-        blake2b-128 of its data set.
+        BLAKE3-128 of its data set.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def prove_state(recipe: Recipe, planned: Planned, look: Look) -> str:
     Returns
     -------
     str
-        blake2b-128 of the stream, in hexadecimal.
+        BLAKE3-128 of the stream, in hexadecimal.
 
     Raises
     ------

@@ -28,7 +28,7 @@ from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, integer, items, tag_of, tag_text
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.recipe import PER_FRAME_START, Recipe
-from gateway.objects.stream import Sink
+from gateway.objects.stream import Sink, Taker
 
 SHARED = tag_of("SharedFunctionalGroupsSequence")
 STATES = tag_of("ReferencedPresentationStateSequence")
@@ -59,7 +59,7 @@ def prove(
     Returns
     -------
     str
-        blake2b-128 of the stream, in hexadecimal; what `sink` says if there is one.
+        BLAKE3-128 of the stream, in hexadecimal; what `sink` says if there is one.
 
     Raises
     ------
@@ -68,10 +68,8 @@ def prove(
     """
     try:
         with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
-            if sink is not None:
-                return _prove(recipe, header, _Stream(recipe, locate, sink), frames, became)
-            with Digest() as digest:
-                return _prove(recipe, header, _Stream(recipe, locate, digest), frames, became)
+            stream = _Stream(recipe, locate, Digest() if sink is None else sink)
+            return _prove(recipe, header, stream, frames, became)
     except (ObjectError, struct.error, ValueError, IndexError, OSError) as error:
         raise ConversionError(recipe.sop_instance, f"cannot be read back: {error}") from error
 
@@ -105,7 +103,7 @@ def _prove(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Sequence[
 class _Stream:
     """The bytes of a recipe in order, handed on as they pass."""
 
-    def __init__(self, recipe: Recipe, locate: Callable[[str], Path], sink: Sink) -> None:
+    def __init__(self, recipe: Recipe, locate: Callable[[str], Path], sink: Taker) -> None:
         source = recipe.source(locate)
         self.length = source.length
         self.sink = sink

@@ -37,7 +37,7 @@ class SourceFile:
     path : Path
         Where it is.
     digest : str
-        blake2b-128 of its data set bytes.
+        BLAKE3-128 of its data set bytes.
     convert : bool
         False if it shall be passed on as it is.
     """

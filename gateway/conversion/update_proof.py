@@ -51,7 +51,7 @@ def prove_update(recipe: Recipe, source: Path, became: Became, view: str, series
     Returns
     -------
     str
-        blake2b-128 of the stream, in hexadecimal.
+        BLAKE3-128 of the stream, in hexadecimal.
 
     Raises
     ------
@@ -83,32 +83,32 @@ def _prove(recipe: Recipe, source: Path, became: Became, view: str, series: str)
 
 def _laid_out(recipe: Recipe, source: Path, original: BinaryIO, file: BinaryIO, pixels: int) -> str:
     """Write a recipe's stream to a file but for what is long, which is compared at once; return the digest."""
-    with Digest() as digest:
-        chunks = iter(recipe.source(lambda name: source).chunks())
-        at = 0
-        for segment in recipe.segments:
-            length = segment_length(segment)
-            long = segment[0] == "f" and (segment[2] == pixels or length > LONGEST_HELD)
-            if segment[0] == "f":
-                original.seek(segment[2])
-            file.seek(at)
-            passed = 0
-            while passed < length:
-                piece = next(chunks, b"")
-                if not piece:
-                    raise ConversionError(recipe.sop_instance, "ends too early", found=f"{length - passed} bytes less")
-                digest.update(piece)
-                passed += len(piece)
-                if segment[0] == "f" and original.read(len(piece)) != piece:
-                    raise ConversionError(recipe.sop_instance, "has other bytes than its source")
-                if not long:
-                    file.write(piece)
-            at += length
-        if next(chunks, b"") or at != recipe.length:
-            raise ConversionError(recipe.sop_instance, "has another length than announced", found=at)
-        file.truncate(at)
-        file.flush()
-        return digest.hexdigest()
+    digest = Digest()
+    chunks = iter(recipe.source(lambda name: source).chunks())
+    at = 0
+    for segment in recipe.segments:
+        length = segment_length(segment)
+        long = segment[0] == "f" and (segment[2] == pixels or length > LONGEST_HELD)
+        if segment[0] == "f":
+            original.seek(segment[2])
+        file.seek(at)
+        passed = 0
+        while passed < length:
+            piece = next(chunks, b"")
+            if not piece:
+                raise ConversionError(recipe.sop_instance, "ends too early", found=f"{length - passed} bytes less")
+            digest.update(piece)
+            passed += len(piece)
+            if segment[0] == "f" and original.read(len(piece)) != piece:
+                raise ConversionError(recipe.sop_instance, "has other bytes than its source")
+            if not long:
+                file.write(piece)
+        at += length
+    if next(chunks, b"") or at != recipe.length:
+        raise ConversionError(recipe.sop_instance, "has another length than announced", found=at)
+    file.truncate(at)
+    file.flush()
+    return digest.hexdigest()
 
 
 def _origins(recipe: Recipe) -> dict[int, int]:

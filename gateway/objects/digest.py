@@ -1,40 +1,32 @@
-"""Digests of long streams, computed beside what else is done with the bytes."""
+"""What tells the contents of two objects apart: BLAKE3, cut to 128 bits.
+
+Every byte that comes in is digested, and every byte of a conversion twice: once as the source's, once as the new
+object's. BLAKE3 takes a sixth of the time that BLAKE2b takes on x86-64, and is as hard to forge.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from blake3 import blake3
 
-# Pieces that may wait: what is digested later is held in memory until then.
-_WAITING = 4
+BYTES = 16
 
 
 class Digest:
-    """blake2b-128 of bytes that are handed over piece by piece; hashing leaves the interpreter to others.
+    """BLAKE3-128 of bytes that are handed over piece by piece."""
 
-    To be used as a context manager, or ended by `hexdigest`.
-    """
+    __slots__ = ("_hasher",)
 
     def __init__(self) -> None:
-        self._digest = hashlib.blake2b(digest_size=16)
-        self._worker = ThreadPoolExecutor(1, "digest")
-        self._pending: deque[Future[None]] = deque()
+        self._hasher = blake3(max_threads=1)
 
-    def __enter__(self) -> Digest:
-        return self
+    def update(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take in the next bytes; long ones leave the interpreter to other threads."""
+        self._hasher.update(piece)
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._worker.shutdown()
-
-    def update(self, piece: bytes) -> None:
-        """Take in bytes that nobody changes any more."""
-        self._pending.append(self._worker.submit(self._digest.update, piece))
-        if len(self._pending) > _WAITING:
-            self._pending.popleft().result()
+    def digest(self) -> bytes:
+        """Return the digest of everything so far."""
+        return self._hasher.digest(length=BYTES)
 
     def hexdigest(self) -> str:
-        """Return the digest of everything so far."""
-        while self._pending:
-            self._pending.popleft().result()
-        return self._digest.hexdigest()
+        """Return the digest of everything so far, in hexadecimal."""
+        return self._hasher.hexdigest(length=BYTES)

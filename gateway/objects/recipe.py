@@ -17,7 +17,6 @@ Sources are named, not located: who opens a recipe says where a name lives. Tran
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import ObjectError
+from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, tag_of
 from gateway.objects.encode import sequence_start
 from gateway.objects.parse import Syntax, parse_dataset
@@ -65,7 +65,7 @@ class Recipe:
     length : int
         Number of bytes of the data set.
     digest : str
-        blake2b-128 of those bytes, set by the proof.
+        BLAKE3-128 of those bytes, set by the proof.
     header_length : int
         Bytes of the header at the beginning of the recipe file.
     """
@@ -265,8 +265,8 @@ class RecipeSource:
 
 
 def digest_of(source: ByteSource) -> str:
-    """Return the blake2b-128 digest of a `ByteSource` in hexadecimal."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Return the BLAKE3-128 digest of a `ByteSource` in hexadecimal."""
+    digest = Digest()
     for chunk in source.chunks(1 << 20):
         digest.update(chunk)
     return digest.hexdigest()

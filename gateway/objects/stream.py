@@ -25,20 +25,24 @@ class ByteSource(Protocol):
         ...
 
 
-class Sink(Protocol):
-    """Takes the bytes of a data set as they pass, in order; a context manager that drops what an exception ends."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None: ...
+class Taker(Protocol):
+    """Takes the bytes of a data set as they pass, in order."""
 
     def update(self, piece: bytes) -> None:
         """Take in bytes that nobody changes any more."""
         ...
 
     def hexdigest(self) -> str:
-        """Return the blake2b-128 digest of everything so far, empty where none is made."""
+        """Return the BLAKE3-128 digest of everything so far, empty where none is made."""
         ...
+
+
+class Sink(Taker, Protocol):
+    """A taker that is a context manager, too, and drops what an exception ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None: ...
 
 
 class BytesSource:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
@@ -223,7 +223,7 @@ def _written(recipe: Recipe, where: Mapping[str, Path], folder: Path) -> Path:
     """Write what a recipe stands for as a file."""
     stream = b"".join(recipe.source(where.__getitem__).chunks())
     assert len(stream) == recipe.length
-    assert hashlib.blake2b(stream, digest_size=16).hexdigest() == recipe.digest
+    assert blake3(stream).hexdigest(length=16) == recipe.digest
     path = folder / f"{recipe.sop_instance}.dcm"
     path.write_bytes(file_meta(recipe.sop_class, recipe.sop_instance, recipe.transfer_syntax) + stream)
     return path
