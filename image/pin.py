@@ -7,6 +7,7 @@ every other platform has to have them, too. Run it to take up newer versions, an
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -28,17 +29,21 @@ def platform_options(target: str) -> list[str]:
     return ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", *platforms]
 
 
+def canonical(name: str) -> str:
+    """Return the name of a package as an index spells it: one package has one name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def resolve(target: str, wanted: list[str]) -> dict[tuple[str, str], str]:
     """Return name, version and digest of every wheel that `wanted` needs on a platform."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report=-"]
     command += ["--target=unused", *platform_options(target), *wanted]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return {
-        (one["metadata"]["name"].lower(), one["metadata"]["version"]): one["download_info"]["archive_info"]["hashes"][
-            "sha256"
-        ]
-        for one in report["install"]
-    }
+    found = {}
+    for one in report["install"]:
+        package = canonical(one["metadata"]["name"]), one["metadata"]["version"]
+        found[package] = one["download_info"]["archive_info"]["hashes"]["sha256"]
+    return found
 
 
 def main() -> None:

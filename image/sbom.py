@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from image.pin import canonical
+
 
 def debian(root: Path, distribution: str) -> Iterator[dict[str, Any]]:
     """Yield the installed packages of Debian."""
@@ -39,7 +41,7 @@ def python(root: Path) -> Iterator[dict[str, Any]]:
     """Yield the packages of Python in the releases of the gateway."""
     for path in sorted(root.glob("opt/gateway/releases/*/lib/python3.*/site-packages/*.dist-info/METADATA")):
         fields = email.message_from_string(path.read_text(encoding="utf-8"))
-        name, version = str(fields["Name"]).lower().replace("_", "-"), str(fields["Version"])
+        name, version = canonical(str(fields["Name"])), str(fields["Version"])
         purl = f"pkg:pypi/{quote(name)}@{quote(version)}"
         one: dict[str, Any] = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
         # An expression of SPDX where the package gives one, else what it says in words.

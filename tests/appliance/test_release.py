@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from image.pin import REQUIREMENTS, ROOT, TARGETS, platform_options
+from image.pin import REQUIREMENTS, ROOT, TARGETS, canonical, platform_options
 from image.release import pack
 from image.sbom import bill
 
@@ -27,7 +27,12 @@ def test_every_dependency_is_pinned_by_its_digest() -> None:
 
 
 def test_compiled_packages_have_a_wheel_for_each_platform() -> None:
-    assert pinned()["numpy"] == pinned()["msgspec"] == len(TARGETS)
+    counts = pinned()
+    assert counts["numpy"] == counts["msgspec"] == counts["blake3"] == len(TARGETS)
+
+
+def test_a_package_is_pinned_under_one_name() -> None:
+    assert canonical("typing_extensions") == canonical("Typing.Extensions") == "typing-extensions"
 
 
 def test_pip_is_asked_for_the_platform_and_not_for_this_machine() -> None:
