@@ -28,6 +28,10 @@ SUFFIX = ".part"
 # Blanks of a process; half of them last while one sync of a slow card makes the next ones.
 BLANKS = 16
 
+# Bytes after which the disk begins to write what has come, while more is coming: the sync at the end waits for less.
+_AHEAD = 1 << 17
+_PAGE = 1 << 12
+
 # Magic, digest and length of the data set, which reaches to the end of the file.
 _MARK = struct.Struct(">8s16sQ")
 _MAGIC = b"GATEWAY\0"
@@ -123,6 +127,9 @@ class PartFile:
         self._intake = intake
         self._digest = Digest()
         self.length = 0
+        self._size = 0
+        # The first page changes once more at the end, by its mark.
+        self._begun = _PAGE
         self._held = -1
         markable = meta.startswith(_EMPTY_PREAMBLE + _PREFIX)
         blank = blanks.take() if markable and blanks is not None else None
@@ -169,6 +176,12 @@ class PartFile:
         written = os.write(self._descriptor, chunk)
         while written < len(chunk):
             written += os.write(self._descriptor, memoryview(chunk)[written:])
+        self._size += written
+        if self._size - self._begun >= _AHEAD:
+            # Linux begins to write dirty pages that are said not to be needed, and keeps them until they are written.
+            whole = self._size - self._begun & -_PAGE
+            os.posix_fadvise(self._descriptor, self._begun, whole, os.POSIX_FADV_DONTNEED)
+            self._begun += whole
 
     def commit(self, *, hold: bool = False) -> str:
         """Make the object durable and return its archive name.

@@ -40,6 +40,7 @@ from gateway.network.policy import Refusal
 from gateway.network.results import serve_result
 from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, Request
 from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
+from gateway.objects.alike import HeaderReader
 from gateway.observe import event, warning
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Messages(DIMSEServiceProvider):
         self._reception: Reception | None = None
         self._begun = bytearray()  # of a fragment that is none of a data set to be stored
         self._context_id = 0
+        self._read = HeaderReader()
         self.storing = False  # from the request to the response
         self.stored = 0
         self.refused = 0
@@ -169,6 +171,7 @@ class Messages(DIMSEServiceProvider):
             association.caller,
             Request(*request, str(context.transfer_syntax[0])),
             str(context.abstract_syntax),
+            self._read,
         )
 
     def _store(self) -> None:

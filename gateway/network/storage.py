@@ -15,13 +15,14 @@ from gateway.archive.admission import Arrival, Origin
 from gateway.errors import ArchiveError, GatewayError, MismatchError, ObjectError, ResourceError
 from gateway.network.negotiation import is_storage
 from gateway.network.policy import Peer
-from gateway.objects.part10 import check_identity, file_meta, read_header
+from gateway.objects.part10 import check_identity, file_meta
 from gateway.objects.uids import valid_uid
 from gateway.observe import LOGGER, warning
 
 if TYPE_CHECKING:
     from gateway.archive.parts import PartFile
     from gateway.archive.registrar import Registrar
+    from gateway.objects.alike import HeaderReader
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -76,10 +77,15 @@ class Reception:
         The request.
     abstract_syntax : str
         That of the presentation context it came in.
+    read : HeaderReader
+        Reads headers; it knows those that have come in the same association.
     """
 
-    def __init__(self, registrar: Registrar, caller: Caller, request: Request, abstract_syntax: str) -> None:
+    def __init__(
+        self, registrar: Registrar, caller: Caller, request: Request, abstract_syntax: str, read: HeaderReader
+    ) -> None:
         self._registrar = registrar
+        self._read = read
         self._caller = caller
         self.request = request
         self._part: PartFile | None = None
@@ -133,7 +139,7 @@ class Reception:
 
     def _store(self, part: PartFile) -> None:
         # Before the rename: what cannot be understood must never look like an acknowledged object to a recovery.
-        header = read_header(part.path)
+        header = self._read(part.path)
         check_identity(header)
         _agree("SOP Class UID", header.sop_class, self.request.sop_class)
         _agree("SOP Instance UID", header.sop_instance, self.request.sop_instance)

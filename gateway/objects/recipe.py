@@ -33,7 +33,7 @@ from gateway.objects.elements import DataSet, tag_of
 from gateway.objects.encode import sequence_start
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.part10 import inflated
-from gateway.objects.stream import CHUNK, ByteSource, read_range
+from gateway.objects.stream import CHUNK, ByteSource, announce, read_range
 from gateway.objects.transforms import checked, transformed, transformed_length
 
 # Per-Frame Functional Groups Sequence as it begins in every recipe of a multi-frame image.
@@ -44,6 +44,10 @@ _TAIL = struct.Struct("<Q8s")
 
 # ("h", start, stop) | ("b", hex) | ("f", source, offset, length) | ("t" or "z", source, offset, length, steps)
 Segment = tuple
+
+# Segments that the disk is told of before they are read, and the most bytes of one.
+_AHEAD = 4
+_MOST_AHEAD = 1 << 20
 
 Found = TypeVar("Found")
 
@@ -229,7 +233,12 @@ class RecipeSource:
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """Yield the bytes in pieces of at most `size`."""
-        for segment in self.recipe.segments:
+        segments = self.recipe.segments
+        for place, segment in enumerate(segments):
+            for later in segments[place + _AHEAD : place + _AHEAD + 1]:
+                if later[0] in ("f", "t"):
+                    path = self._locate(self.recipe.sources[later[1]])
+                    announce(path, later[2], min(later[3], _MOST_AHEAD))
             kind = segment[0]
             if kind == "b":
                 yield bytes.fromhex(segment[1])

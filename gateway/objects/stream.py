@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
@@ -76,6 +78,12 @@ class FileSource:
         """
         with open(self.path, "rb", buffering=0) as file:
             yield from read_range(file, self.offset, self.length, size, str(self.path))
+
+
+def announce(path: Path, offset: int, length: int) -> None:
+    """Have the disk read a part of a file that will be wanted soon, while what comes before it is dealt with."""
+    with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
 
 def read_range(file: BinaryIO, offset: int, length: int, size: int, name: str) -> Iterator[bytes]:
