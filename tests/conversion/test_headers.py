@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conversion.material import facts_of, save_all, series_of
 
 from gateway.conversion import headers as headers_module
 from gateway.conversion.facts import Facts
 from gateway.conversion.headers import MOST_BYTES, Headers
 from gateway.objects.part10 import read_header
-from tests.conversion.material import facts_of, save_all, series_of
 
 
 def filled(tmp_path: Path) -> tuple[Headers, list[Path], list[Facts]]:
