@@ -155,7 +155,12 @@ class Box:
 
 @contextlib.contextmanager
 def box(
-    folder: Path, destinations: Mapping[str, int], *, timeouts: Timeouts = PATIENT, query_wait: float = 0.2
+    folder: Path,
+    destinations: Mapping[str, int],
+    *,
+    deflate: frozenset[str] = frozenset(),
+    timeouts: Timeouts = PATIENT,
+    query_wait: float = 0.2,
 ) -> Iterator[Box]:
     settings = NetworkSettings(
         "GATEWAY",
@@ -165,7 +170,10 @@ def box(
             Peer("GET_ONLY", may=frozenset(("retrieve",))),
         ),
         views={"GATEWAY_ENH": View.ENHANCED, "GATEWAY_CLS": View.CLASSIC},
-        destinations={ae: Destination(ae, "127.0.0.1", port, "GATEWAY") for ae, port in destinations.items()},
+        destinations={
+            ae: Destination(ae, "127.0.0.1", port, "GATEWAY", deflate=ae in deflate)
+            for ae, port in destinations.items()
+        },
         query_wait=query_wait,
     )
     archive = Archive(folder / "data")

@@ -25,7 +25,12 @@ from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, 
 from gateway.cli.conformance_user import activities, used
 from gateway.network import negotiation, requestor, storage
 from gateway.network.transport import MAXIMUM_PDU, Timeouts
-from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.objects.part10 import (
+    DEFLATED,
+    EXPLICIT_LITTLE,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+)
 from gateway.retrieval.rendition import ALTERNATIVES
 from gateway.service.config import Config
 from gateway.service.rooms import network_settings, targets
@@ -202,11 +207,23 @@ def _initiation(box: Box, entity: Entity, number: str) -> Iterator[str]:
     )
     yield (
         "Proposed are the SOP classes of the objects to be sent (annex B and section 7), each in the transfer "
-        f"syntax it is stored in first, in presentation contexts of their own; {alternatives}. Pixel data are never "
-        "compressed with loss. The box proposes no role selection and no extended negotiation for storage."
+        f"syntax it is stored in first, in presentation contexts of their own; {alternatives}.{_deflating(box)} Pixel "
+        "data are never compressed with loss. The box proposes no role selection and no extended negotiation for "
+        "storage."
     )
     yield table("wait | seconds", ((one.name, f"{one.default:g}") for one in fields(requestor.Timeouts)))
     yield "A C-STORE response of status Success, or a warning, ends the sending of an object."
+
+
+def _deflating(box: Box) -> str:
+    """Say to whom objects are offered deflated."""
+    found = [title for title, one in box.settings.destinations.items() if one.deflate]
+    if not found:
+        return ""
+    return (
+        f" To {', '.join(found)} what is stored in {name_of_uid(EXPLICIT_LITTLE)} is offered in "
+        f"{name_of_uid(DEFLATED)} before that, and sent in it where it is accepted."
+    )
 
 
 def _acceptance(box: Box, entity: Entity, number: str) -> Iterator[str]:
@@ -291,7 +308,9 @@ def configuration(box: Box) -> Iterator[str]:
                 one.destination.port,
                 name_of(one.view),
                 "" if one.pull else one.when_refused,
-                ("notified, fetches" if one.pull else "sent to") + (", asked to commit" if one.commitment else ""),
+                ("notified, fetches" if one.pull else "sent to")
+                + (", deflated" if one.destination.deflate else "")
+                + (", asked to commit" if one.commitment else ""),
             )
             for one in targets(config)
         ),

@@ -16,12 +16,12 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import P_DATA
 
-from gateway.errors import NetworkError, ObjectError
+from gateway.errors import NetworkError
 from gateway.network.fetched import Fetching
 from gateway.network.pdus import LARGEST_SENT
 from gateway.network.requestor import Timeouts
 from gateway.network.retrieve import RequestorGone, Retrieval
-from gateway.objects.stream import ByteSource
+from gateway.objects.stream import Outgoing, every_byte
 from gateway.observe import fault
 from gateway.retrieval.engine import Destination
 from gateway.retrieval.rendition import Offer
@@ -133,7 +133,7 @@ class OwnAssociation:
         sop_class: str,
         sop_instance: str,
         transfer_syntax: str,
-        source: ByteSource,
+        source: Outgoing,
         originator: tuple[str, int] | None = None,
         priority: int = 0,
     ) -> Outcome:
@@ -145,9 +145,7 @@ class OwnAssociation:
         request.AffectedSOPClassUID = UID(sop_class)
         request.AffectedSOPInstanceUID = UID(sop_instance)
         request.Priority = priority
-        if not source.length:
-            raise ObjectError("data set", "is empty")
-        chunks = source.chunks()
+        chunks = every_byte(source)
         first = next(chunks)  # what cannot be read at all costs no association
         fault("sender.store")
         self._sending = True
@@ -157,7 +155,7 @@ class OwnAssociation:
             message.command_set.CommandDataSetType = 0x0001
             for primitive in message.encode_msg(context_id, self._longest + 6):
                 self._association.dul.send_pdu(primitive)
-            self._send(context_id, itertools.chain((first,), chunks), source.length)
+            self._send(context_id, itertools.chain((first,), chunks))
             outcome = self._answer()
         except BaseException:
             self.abort()
@@ -165,21 +163,15 @@ class OwnAssociation:
         self._sending = False
         return outcome
 
-    def _send(self, context_id: int, chunks: Iterable[bytes], left: int) -> None:
-        """Send a data set of `left` bytes."""
-        expected = f"{left} bytes"
+    def _send(self, context_id: int, chunks: Iterable[bytes]) -> None:
+        """Send a data set."""
         waiting = bytearray()
         for chunk in chunks:
             waiting += chunk
-            left -= len(chunk)
-            if left < 0:
-                raise ObjectError("data set", "has more bytes than announced", expected=expected)
             # The last fragment bears a mark: it waits until it is known to be the last.
             while len(waiting) > self._longest:
                 self._fragment(context_id, bytes(waiting[: self._longest]))
                 del waiting[: self._longest]
-        if left:
-            raise ObjectError("data set", "has fewer bytes than announced", expected=expected)
         self._fragment(context_id, bytes(waiting), last=True)
 
     def _fragment(self, context_id: int, data: bytes, *, last: bool = False) -> None:

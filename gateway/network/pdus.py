@@ -17,7 +17,6 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
-from gateway.errors import ObjectError
 from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.retrieval.engine import Destination
 
@@ -28,6 +27,9 @@ LARGEST_RECEIVED = 1 << 18
 # PDUs larger than this gain nothing; smaller ones are written several at a time.
 LARGEST_SENT = 1 << 17
 WRITTEN_AT_ONCE = 1 << 18
+
+# A P-DATA-TF PDU up to the bytes of its one fragment: type, length, length of the item, context, control header.
+_HEAD = struct.Struct(">BxLLBB")
 
 
 def associate_request(
@@ -70,9 +72,7 @@ def _role(sop_class: str, proposed: tuple[bool, bool]) -> SCP_SCU_RoleSelectionN
     return item
 
 
-def fragments(
-    context_id: int, chunks: Iterable[bytes], length: int, maximum: int, *, command: bool = False
-) -> Iterator[memoryview]:
+def fragments(context_id: int, chunks: Iterable[bytes], maximum: int, *, command: bool = False) -> Iterator[memoryview]:
     """Cut a command or data set into P-DATA-TF PDUs of one fragment each (PS3.8 9.3.5 and annex E).
 
     Parameters
@@ -80,9 +80,7 @@ def fragments(
     context_id : int
         The presentation context.
     chunks : iterable of bytes
-        The bytes, in pieces of any size.
-    length : int
-        How many there are.
+        The bytes, in pieces of any size; there is at least one.
     maximum : int
         Maximum length of a PDU body by the peer's wish, 0 for none.
     command : bool
@@ -92,36 +90,26 @@ def fragments(
     ------
     memoryview
         Whole PDUs, several at a time when they are small; valid until the next one is asked for.
-
-    Raises
-    ------
-    ObjectError
-        If there are more or fewer bytes than announced.
     """
-    if not length:
-        raise ObjectError("data set", "is empty")
     room = (min(maximum or LARGEST_SENT, LARGEST_SENT) - 6) & ~1
     buffer = bytearray(max(1, WRITTEN_AT_ONCE // (room + 12)) * (room + 12))
     view = memoryview(buffer)
-    position = space = 0
-    left = length
+    position = begin = space = 0
     for chunk in chunks:
         piece = memoryview(chunk)
         while piece:
             if not space:
-                if not left:
-                    raise ObjectError("data set", "has more bytes than announced", expected=f"{length} bytes")
                 if position == len(buffer):
                     yield view
                     position = 0
-                space = min(room, left)
-                control = command | (space == left) << 1
-                struct.pack_into(">BxLLBB", buffer, position, 4, space + 6, space + 2, context_id, control)
+                begin, space = position, room
+                _HEAD.pack_into(buffer, begin, 4, room + 6, room + 2, context_id, command)
                 position += 12
             taken = min(space, len(piece))
             view[position : position + taken] = piece[:taken]
             piece = piece[taken:]
-            position, space, left = position + taken, space - taken, left - taken
-    if left:
-        raise ObjectError("data set", "has fewer bytes than announced", found=length - left, expected=f"{length} bytes")
+            position, space = position + taken, space - taken
+    # Only now is it known that this fragment is the last, and how long it is.
+    used = room - space
+    _HEAD.pack_into(buffer, begin, 4, used + 6, used + 2, context_id, command | 2)
     yield view[:position]

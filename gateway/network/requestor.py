@@ -29,7 +29,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from gateway.errors import NetworkError
 from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments
-from gateway.objects.stream import ByteSource
+from gateway.objects.stream import Outgoing, every_byte
 from gateway.retrieval.engine import Destination
 
 # A TLS connection may want to read before it can write and the other way round; both come to trying again.
@@ -188,7 +188,7 @@ class Requestor:
 
     # -- messages
 
-    def send(self, context_id: int, message: DIMSEMessage, source: ByteSource | None = None) -> None:
+    def send(self, context_id: int, message: DIMSEMessage, source: Outgoing | None = None) -> None:
         """Send a DIMSE message, its data set, if any, from `source`.
 
         Raises
@@ -196,15 +196,15 @@ class Requestor:
         NetworkError
             If the association is gone, or nothing is taken within the time limit.
         ObjectError
-            If `source` gives more or fewer bytes than it announced; the association is of no use then.
+            If `source` gives none, or more or fewer bytes than it announced; the association is of no use then.
         """
         # (0000,0800): 0101 says that no data set follows.
         message.command_set.CommandDataSetType = 0x0101 if source is None else 0x0001
         command = encode(message.command_set, True, True) or b""
-        for written in fragments(context_id, (command,), len(command), self.maximum_length, command=True):
+        for written in fragments(context_id, (command,), self.maximum_length, command=True):
             self._write(written)
         if source is not None:
-            for written in fragments(context_id, source.chunks(), source.length, self.maximum_length):
+            for written in fragments(context_id, every_byte(source), self.maximum_length):
                 self._write(written)
 
     def receive(self) -> DIMSEMessage:

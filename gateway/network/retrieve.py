@@ -23,7 +23,7 @@ from gateway.retrieval import transcript as statuses
 from gateway.retrieval.decompress import Decompressing
 from gateway.retrieval.engine import Destination, Outbound, run
 from gateway.retrieval.frames import extracted
-from gateway.retrieval.rendition import Rendition, Sources
+from gateway.retrieval.rendition import Deflating, Rendition, Sources
 from gateway.retrieval.select import IdentifierError, Selection, selection
 from gateway.retrieval.transcript import Outcome, Transcript
 from gateway.retrieval.without_bulk import WithoutBulkData
@@ -209,6 +209,8 @@ class Retrieval:
         with self._made(archive, rows) as (sources, made):
             progress = Transcript(made)
             rendition = self._rendition(archive, progress)
+            if destination.deflate:
+                rendition = Deflating(rendition)
             with contextlib.closing(rendition), contextlib.closing(fetching):
                 run(
                     sources,

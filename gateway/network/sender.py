@@ -11,7 +11,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from gateway.errors import NetworkError
 from gateway.network.requestor import Requestor, Timeouts
-from gateway.objects.stream import ByteSource
+from gateway.objects.stream import Outgoing
 from gateway.observe import fault
 from gateway.retrieval.engine import Destination
 from gateway.retrieval.rendition import Offer
@@ -70,7 +70,7 @@ class StoreAssociation:
         sop_class: str,
         sop_instance: str,
         transfer_syntax: str,
-        source: ByteSource,
+        source: Outgoing,
         originator: tuple[str, int] | None = None,
         priority: int = 0,
     ) -> Outcome:
@@ -80,7 +80,7 @@ class StoreAssociation:
         ----------
         sop_class, sop_instance, transfer_syntax : str
             What is sent; class and syntax must be accepted.
-        source : ByteSource
+        source : Outgoing
             The data set.
         originator : (str, int), optional
             AE title and message ID of the C-MOVE that this is done for.

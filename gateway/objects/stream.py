@@ -8,7 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
+from gateway.errors import ObjectError
+
 CHUNK = 1 << 18
+
+
+class Outgoing(Protocol):
+    """The bytes of a data set as they are sent: how many there are need not be known before their end."""
+
+    @property
+    def length(self) -> int | None:
+        """Number of bytes, None while it is not known."""
+        ...
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most `size`."""
+        ...
 
 
 class ByteSource(Protocol):
@@ -84,6 +99,27 @@ def announce(path: Path, offset: int, length: int) -> None:
     """Have the disk read a part of a file that will be wanted soon, while what comes before it is dealt with."""
     with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
+
+
+def every_byte(source: Outgoing, size: int = CHUNK) -> Iterator[bytes]:
+    """Yield the bytes of a data set in pieces of at most `size`.
+
+    Raises
+    ------
+    ObjectError
+        If there are none, or more or fewer than announced.
+    """
+    count = 0
+    announced = source.length
+    for piece in source.chunks(size):
+        count += len(piece)
+        if announced is not None and count > announced:
+            raise ObjectError("data set", "has more bytes than announced", expected=f"{announced} bytes")
+        yield piece
+    if announced is not None and count < announced:
+        raise ObjectError("data set", "has fewer bytes than announced", found=count, expected=f"{announced} bytes")
+    if not count:
+        raise ObjectError("data set", "is empty")
 
 
 def read_range(file: BinaryIO, offset: int, length: int, size: int, name: str) -> Iterator[bytes]:

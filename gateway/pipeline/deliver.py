@@ -2,8 +2,9 @@
 
 Whether a study goes to a destination as enhanced or as classic objects is asked of the destination once, by an
 association that proposes the enhanced classes, and decided durably before the first byte leaves. Objects that are
-compressed without loss are decoded for a destination that takes only native ones. What was acknowledged
-is recorded one by one, so that an attempt that breaks off only leaves what it had not brought there.
+compressed without loss are decoded for a destination that takes only native ones, and native ones deflated for one that
+shall get them so. What was acknowledged is recorded one by one, so that an attempt that breaks off only leaves what it
+had not brought there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gateway.pipeline.retry import Backoff
 from gateway.pipeline.visits import INTERRUPTED, Held, Target, Visits, due_to
 from gateway.retrieval.decompress import Decompressing, was_decoded
 from gateway.retrieval.engine import Outbound, associations, run
-from gateway.retrieval.rendition import choose, refusal
+from gateway.retrieval.rendition import Deflating, Rendition, choose, refusal, was_deflated
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
 
 
@@ -53,7 +54,9 @@ class Deliverer(Visits):
     ) -> None:
         super().__init__(archive, target, backoff=backoff, stop=stop, grace=grace)
         self.outbound = outbound
-        self.rendition = Decompressing(archive.files.intake, self.watch)
+        self.rendition: Rendition = Decompressing(archive.files.intake, self.watch)
+        if target.destination.deflate:
+            self.rendition = Deflating(self.rendition)
 
     # One delivery
 
@@ -130,6 +133,7 @@ class Deliverer(Visits):
                 view=name_of(view),
                 instances=delivered,
                 decoded=sum(map(was_decoded, done.rows, filter(None, done.outcomes))) or None,
+                deflated=sum(map(was_deflated, done.rows, filter(None, done.outcomes))) or None,
                 warnings=done.warning or None,
                 seconds=round(seconds, 2),
             )

@@ -16,8 +16,8 @@ from gateway.archive.decoder import LONGEST, Decoder, decodable
 from gateway.archive.rows import InstanceRow
 from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, file_meta
 from gateway.objects.reencode import reencode
-from gateway.objects.stream import CHUNK, ByteSource
-from gateway.retrieval.rendition import ALTERNATIVES, WHOLE, Rendition, Sources
+from gateway.objects.stream import CHUNK, ByteSource, Outgoing
+from gateway.retrieval.rendition import ALTERNATIVES, Rendition, Sources
 from gateway.retrieval.transcript import Outcome
 from gateway.standard.compression import LOSSLESS
 from gateway.standard.sop_classes import ONE_SAMPLE
@@ -44,7 +44,7 @@ class Decompressing(Rendition):
         """Return the transfer syntaxes `row` can be sent in, the stored one first."""
         return (*super().syntaxes(row), *_decoded(row.transfer_syntax))
 
-    def source(self, archive: Sources, row: InstanceRow, wanted: str) -> ByteSource:
+    def source(self, archive: Sources, row: InstanceRow, wanted: str) -> Outgoing:
         """Return the bytes of `row` in the transfer syntax that was chosen.
 
         Raises
@@ -91,7 +91,7 @@ def _decoded(stored: str) -> tuple[str, ...]:
 
 def was_decoded(row: InstanceRow, outcome: Outcome) -> bool:
     """Tell whether an instance was sent with other pixel bytes than the stored ones."""
-    return bool(outcome.transfer_syntax) and outcome.transfer_syntax not in WHOLE.syntaxes(row)
+    return row.transfer_syntax in LOSSLESS and outcome.transfer_syntax not in ("", row.transfer_syntax)
 
 
 class _Unnamed:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.archive.rows import InstanceRow
 from gateway.errors import GatewayError, NetworkError
-from gateway.objects.stream import ByteSource
+from gateway.objects.stream import Outgoing
 from gateway.observe import warning
 from gateway.retrieval.rendition import WHOLE, Offer, Rendition, Sources, choose, offers, refusal
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
@@ -37,6 +37,8 @@ class Destination:
         Our own AE title towards it.
     tls : ssl.SSLContext or None
         For a secure connection.
+    deflate : bool
+        Whether it is offered native objects deflated.
     """
 
     ae_title: str
@@ -44,6 +46,7 @@ class Destination:
     port: int
     calling_ae: str
     tls: ssl.SSLContext | None = None
+    deflate: bool = False
 
     def __str__(self) -> str:
         return f"{self.ae_title} at {self.host}:{self.port}"
@@ -62,7 +65,7 @@ class OutboundAssociation(Protocol):
         sop_class: str,
         sop_instance: str,
         transfer_syntax: str,
-        source: ByteSource,
+        source: Outgoing,
         originator: tuple[str, int] | None = None,
         priority: int = 0,
     ) -> Outcome:

@@ -214,6 +214,13 @@ def _ports_without_host(config: Config) -> Iterator[Finding]:
             yield f"{key}.port", "a port without a host", {"found": peer.port, "remedy": remedy}
 
 
+def _deflated_for_nobody(config: Config) -> Iterator[Finding]:
+    for key, peer in _entries(config, "peer"):
+        if peer.deflate and peer.port is None:
+            remedy = f"add {key}.port, or leave it out: what goes over an association of the peer is never deflated"
+            yield f"{key}.deflate", "nothing is sent to this peer", {"found": True, "remedy": remedy}
+
+
 def _two_addresses(config: Config) -> Iterator[Finding]:
     peers = {peer.ae_title: (key, peer) for key, peer in _entries(config, "peer") if peer.port is not None}
     for key, destination in _entries(config, "destination"):
@@ -263,6 +270,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _own_titles,
     _repeated_titles,
     _ports_without_host,
+    _deflated_for_nobody,
     _two_addresses,
     _deliveries_to_self,
     _views_to_fetch,

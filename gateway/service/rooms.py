@@ -48,13 +48,18 @@ def _callers(config: Config) -> Iterator[Peer]:
 def destinations(config: Config) -> dict[str, Destination]:
     """Return where objects can be sent, by AE title: every destination, and every peer with host and port."""
     own = config.gateway.ae_title
+    # Who is destination and peer has one address, and gets what either entry says.
+    deflate = {peer.ae_title for peer in config.peer if peer.deflate}
+    deflate |= {to.ae_title for to in config.destination if to.deflate}
     found = {
-        peer.ae_title: Destination(peer.ae_title, peer.host, peer.port, own)
+        peer.ae_title: Destination(peer.ae_title, peer.host, peer.port, own, deflate=peer.ae_title in deflate)
         for peer in config.peer
         if peer.host is not None and peer.port is not None
     }
-    found |= {to.ae_title: Destination(to.ae_title, to.host, to.port, own) for to in config.destination}
-    return found
+    return found | {
+        to.ae_title: Destination(to.ae_title, to.host, to.port, own, deflate=to.ae_title in deflate)
+        for to in config.destination
+    }
 
 
 def origins(config: Config) -> Callable[[str], tuple[bool, bool]]:

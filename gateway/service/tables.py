@@ -46,6 +46,7 @@ host = "192.0.2.10"           # optional: calls must come from here
 port = 104                    # needed when it is a C-MOVE destination
 may = ["store", "query", "retrieve", "commit"]
 convert = true                # false: this peer's images are passed on as they are
+deflate = false               # true: what a C-MOVE sends there is offered deflated
 
 [[destination]]
 ae_title = "PACS"
@@ -55,6 +56,7 @@ mode = "push"                 # or "pull": it is notified and fetches
 view = "enhanced"             # received | classic | enhanced
 when_refused = "classic"      # PACS refuses the enhanced SOP class: send classic, or "hold"
 commitment = true
+deflate = false               # true: offered deflated, for a slow line
 """
 
 # PS3.5 6.2, VR AE: no backslash, no control character; leading and trailing spaces would be insignificant.
@@ -160,6 +162,9 @@ class Peer(Table, frozen=True):
     ] = None
     may: Annotated[Services, says("What the peer may ask for.")] = ("store", "query", "retrieve", "commit")
     convert: Annotated[Switch, says("`false`: images of this peer are passed on as they are.")] = True
+    deflate: Annotated[
+        Switch, says("With `host` and `port`: offer what a C-MOVE sends there deflated, as to a destination.")
+    ] = False
 
 
 class Destination(Table, frozen=True):
@@ -176,6 +181,9 @@ class Destination(Table, frozen=True):
         Refusal, says("The destination refuses the enhanced SOP class: send `classic`, or `hold` the study.")
     ] = "classic"
     commitment: Annotated[Switch, says("Ask the destination for storage commitment.")] = True
+    deflate: Annotated[Switch, says("For a slow line: offer what is kept in Explicit VR Little Endian deflated.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True)

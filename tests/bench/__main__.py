@@ -9,7 +9,7 @@ inside      recipe and proof of the longest of them as the box makes them, besid
 query       C-FIND of an index of 1,000,000 instances beside Orthanc and dcmqrscp with what they take in --load seconds
 retrieval   C-MOVE and C-GET of the classic and the enhanced study beside Orthanc and dcmqrscp, to the same targets
 latency     from the last slice received to everything stored at Orthanc, beside Orthanc that forwards
-link        delivery over a slow and distant line, enhanced beside classic
+link        delivery over a slow and distant line, enhanced, deflated or not, beside classic
 start       from the start to the first association, with an empty and with a large index
 written     bytes written to the disk for each byte received
 memory      PSS of all processes of the box: idle, and while slices come in, are converted and delivered

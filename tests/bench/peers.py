@@ -25,6 +25,7 @@ def box(
     *,
     destination_port: int = 0,
     view: str = "enhanced",
+    deflate: bool = False,
     quiet: float = 3600,
     movers: Mapping[str, int] | None = None,
     program: Sequence[str] = (),
@@ -39,6 +40,8 @@ def box(
         Where a PACS listens; without one nothing is delivered.
     view : str
         The view that it gets.
+    deflate : bool
+        Whether it is offered that deflated.
     quiet : float
         Seconds after which a study is complete.
     movers : mapping
@@ -51,7 +54,7 @@ def box(
     lines += ["[intake]", 'unknown_peers = "accept"', f"study_quiet_seconds = {quiet:g}"]
     if destination_port:
         lines += ["[[destination]]", 'ae_title = "PACS"', 'host = "127.0.0.1"', f"port = {destination_port}"]
-        lines += [f'view = "{view}"']
+        lines += [f'view = "{view}"', f"deflate = {str(deflate).lower()}"]
     if movers:
         lines += ["[views]", f'{ENHANCED} = "enhanced"']
     for title, mover in (movers or {}).items():

@@ -105,6 +105,8 @@ ROWS = (
     Row("last slice received to stored at Orthanc", "latency", latency.TITLE, "s", 0.5, latency.STABLE),
     Row("delivery over a slow line", "link", link.TITLE, "s", 0.35, link.CLASSIC),
     Row("delivery over a slow line", "link", link.TITLE, "s", 0.35, link.STORESCU),
+    Row("delivery over a slow line, deflated", "link", link.TITLE, "s", 0.35, link.CLASSIC, link.DEFLATED),
+    Row("delivery over a slow line, deflated", "link", link.TITLE, "s", 0.35, link.STORESCU, link.DEFLATED),
     Row("delivery over a slow line", "link", link.TITLE, "C-STOREs", 3),
     Row("memory, idle", "at-once", memory.AT_ONCE_TITLE, "idle MB", memory.IDLE_AIM_MB),
     Row("memory, all at once", "at-once", memory.AT_ONCE_TITLE, "peak MB", memory.PEAK_AIM_MB),

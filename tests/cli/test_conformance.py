@@ -121,6 +121,15 @@ def test_peers_and_destinations_are_those_of_the_configuration(text: str) -> Non
     assert "a caller that is none is refused" in configured
 
 
+def test_M3_the_statement_says_who_is_offered_deflated_objects(text: str) -> None:
+    deflated = conformance.statement(parse(EXAMPLE.replace("deflate = false", "deflate = true")))
+    said = "To CT1, PACS what is stored in Explicit VR Little Endian is offered in Deflated Explicit VR Little Endian"
+    assert said in chapter(deflated, "3.2.1.3 Association initiation")
+    assert "| sent to, deflated, asked to commit |" in deflated
+    assert "deflated, asked" not in text
+    assert "offered in Deflated" not in text
+
+
 def test_J2_the_statement_says_how_destinations_are_asked_to_commit(text: str) -> None:
     said = chapter(text, "3.2.1.3 Association initiation")
     assert "Activity *ask for storage commitment* (PS3.4 J.3.6.1), of PACS" in said

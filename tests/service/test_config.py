@@ -108,6 +108,7 @@ IMPOSSIBLE = [
     (PEER + 'may = ["store", "fly"]', "peer[1].may"),
     (PEER + 'may = "store"', "peer[1].may"),
     (PEER + 'convert = "yes"', "peer[1].convert"),
+    (PEER + "deflate = true", "peer[1].deflate"),
     (PEER + PEER, "peer[2].ae_title"),
     ("[[peer]]\nhost = 'ct1'", "peer[1].ae_title"),
     ("[peer]\nae_title = 'CT1'", "peer"),
@@ -116,6 +117,7 @@ IMPOSSIBLE = [
     (PACS + 'view = "all"', "destination[1].view"),
     (PACS + 'when_refused = "drop"', "destination[1].when_refused"),
     (PACS + 'commitment = "no"', "destination[1].commitment"),
+    (PACS + "deflate = 6", "destination[1].deflate"),
     (PACS + '[[peer]]\nae_title = "PACS"\nhost = "192.0.2.99"\nport = 104', "destination[1]"),
     ('[[destination]]\nae_title = "GATEWAY"\nhost = "localhost"\nport = 11112', "destination[1]"),
     ("[gatway]", "gatway"),
@@ -203,6 +205,17 @@ def test_network_settings_carry_peers_views_and_destinations() -> None:
         "PACS": ("192.0.2.20", 104),
     }
     assert settings.priors_from == {"PACS"}
+
+
+def test_what_is_sent_deflated_is_what_either_entry_of_a_title_says() -> None:
+    address = 'host = "192.0.2.20"\nport = 104\n'
+    station, other = f"{PEER}{address}deflate = true\n", PEER.replace("CT1", "CT2") + address
+    loaded = parse(PACS + "deflate = true\n" + PACS.replace("PACS", "NEAR") + station + other)
+    deflated = {name: to.deflate for name, to in network_settings(loaded).destinations.items()}
+    assert deflated == {"PACS": True, "NEAR": False, "CT1": True, "CT2": False}
+    assert [(one.name, one.destination.deflate) for one in targets(loaded)] == [("PACS", True), ("NEAR", False)]
+    both = parse(PACS.replace("PACS", "CT1") + station)
+    assert [one.destination.deflate for one in targets(both)] == [True]
 
 
 PULL = '[[destination]]\nae_title = "PACS"\nhost = "192.0.2.20"\nport = 104\nmode = "pull"\n'

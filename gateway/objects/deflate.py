@@ -1,0 +1,53 @@
+"""A data set in Explicit VR Little Endian as it goes over a slow line: deflated while it is sent (PS3.5 A.5)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from gateway.objects.stream import CHUNK, Outgoing, every_byte
+
+# The fastest: 80 to 140 MB/s a core where level 6 does 15 to 60, for a stream that is a twentieth longer.
+LEVEL = 1
+
+
+class Deflated:
+    """The deflated bytes of a data set, of which there is never more in memory than a piece.
+
+    Parameters
+    ----------
+    source : Outgoing
+        The data set in Explicit VR Little Endian.
+
+    Attributes
+    ----------
+    length : None
+        Known only at the end.
+    """
+
+    length = None
+
+    def __init__(self, source: Outgoing) -> None:
+        self._source = source
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the bytes in pieces of at most `size`; an even number of them, by a NUL byte at the end.
+
+        Raises
+        ------
+        ObjectError
+            If the data set is not as long as announced.
+        """
+        odd = 0
+        for made in self._pieces(size):
+            odd ^= len(made) & 1
+            for start in range(0, len(made), size):
+                yield made[start : start + size]
+        if odd:
+            yield b"\0"
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        engine = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        for piece in every_byte(self._source, size):
+            yield engine.compress(piece)
+        yield engine.flush()
