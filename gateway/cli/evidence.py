@@ -7,7 +7,6 @@ graphic annotations are in presentation states that apply to the frame.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from blake3 import blake3
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -248,13 +248,13 @@ def _flat(groups: Dataset) -> dict[tuple[Any, ...], list[Any]]:
 
 
 def data_set_digest(path: Path) -> str:
-    """Return blake2b-128 of the data set bytes of a file, the file meta information left out."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Return BLAKE3-128 of the data set bytes of a file, the file meta information left out."""
+    digest = blake3()
     with path.open("rb") as file:
         file.seek(_data_set_offset(path))
         while chunk := file.read(1 << 18):
             digest.update(chunk)
-    return digest.hexdigest()
+    return digest.hexdigest(length=16)
 
 
 def _data_set_offset(path: Path) -> int:
