@@ -1,4 +1,9 @@
-"""A data set in Explicit VR Little Endian as it goes over a slow line: deflated while it is sent (PS3.5 A.5)."""
+"""A data set in Explicit VR Little Endian as it goes over a slow line: deflated while it is sent (PS3.5 A.5).
+
+In the thread that sends, piece by piece: the kernel's buffer keeps the line busy meanwhile. At 100 Mbit/s 72 MB of CT
+took 2.64 s, and 2.62 s when they had been deflated before; where a piece took as long to make as to send,
+another thread that made them ahead changed nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from collections.abc import Iterator
 
 from gateway.objects.stream import CHUNK, Outgoing, every_byte
 
-# The fastest: 80 to 140 MB/s a core where level 6 does 15 to 60, for a stream that is a twentieth longer.
+# The fastest: of CT and MR 55 to 140 MB/s a core where level 6 does 15 to 60, for a stream up to an eighth longer.
 LEVEL = 1
 
 
