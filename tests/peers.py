@@ -44,7 +44,7 @@ def send(files: list[Path], port: int, *, called: str = "GATEWAY", calling: str 
 def storescp(folder: Path, port: int, *options: str) -> Iterator[Path]:
     """DCMTK's storescp as a PACS: takes everything and writes it bit for bit."""
     folder.mkdir(exist_ok=True)
-    with program(need("storescp"), "-pm", "+xa", "-B", "-od", folder, *options, port, port=port):
+    with program(need("storescp"), "-pm", "+xa", "+B", "-od", folder, *options, port, port=port):
         yield folder
 
 

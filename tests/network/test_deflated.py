@@ -74,7 +74,7 @@ def test_M3_S1_a_box_sends_deflated_to_the_destination_that_asks_for_it_and_take
         ds.PixelData = b"".join(value.to_bytes(2, "little") for value in range(64 * 64))
     with contextlib.ExitStack() as stack:
         for title in ("ALL", "UNASKED", "CLASSIC"):
-            stack.enter_context(storescp(tmp_path / title, tables[title]["port"], "+B"))
+            stack.enter_context(storescp(tmp_path / title, tables[title]["port"]))
         command = (need("storescp"), "+B", "-od", plain, ports["PLAIN"])
         stack.enter_context(program(*command, port=ports["PLAIN"]))
         gateway = Processes(tmp_path, tables, quiet=0.3)
@@ -218,7 +218,7 @@ def test_M1_M5_only_a_C_MOVE_to_who_asks_for_it_is_deflated(tmp_path: Path) -> N
     ports = {title: free_port() for title in ("SLOW", "NEAR")}
     with contextlib.ExitStack() as stack:
         for title, port in ports.items():
-            stack.enter_context(storescp(tmp_path / title, port, "+B"))
+            stack.enter_context(storescp(tmp_path / title, port))
         gateway = stack.enter_context(box(tmp_path, ports, deflate=frozenset(("SLOW",))))
         gateway.admit(study)
         wanted = identifier("STUDY", StudyInstanceUID=study.uid)
