@@ -21,9 +21,10 @@ def command(config_path: Path | None, verbose: bool) -> None:
     """
     config = load_config(config_path)
     from gateway.cli import logs
-    from gateway.service.lean import without_decoders
+    from gateway.service.lean import without_decoders, without_statuses
 
     with without_decoders():
+        without_statuses()
         from gateway.service import supervisor
 
     logs.set_up(logging.DEBUG if verbose else logging.INFO)

@@ -11,11 +11,17 @@ from collections.abc import Iterator
 # decoded in processes of their own (`gateway.archive.decoder`).
 _DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "jpeg_ls")
 
+# OpenSSL for hashlib, 3.5 MB, which does without: nothing long is hashed with it.
+_HASHES = "_hashlib"
+
+# Tables of statuses with more rows than this list whole ranges code by code: 4 MB of what nobody looks up here.
+_LONGEST_TABLE = 1000
+
 
 @contextlib.contextmanager
 def without_decoders() -> Iterator[None]:
     """Let pydicom, if it is imported for the first time inside, do without what it only needs to decode pixels."""
-    hidden = [name for name in _DECODERS if name not in sys.modules]
+    hidden = [name for name in (*_DECODERS, _HASHES) if name not in sys.modules]
     # Nearly all that an import makes stays. To look through it again and again for garbage took a fifth of the time.
     collecting = gc.isenabled()
     gc.disable()
@@ -28,3 +34,15 @@ def without_decoders() -> Iterator[None]:
             del sys.modules[name]
         if collecting:
             gc.enable()
+
+
+def without_statuses() -> None:
+    """Import pynetdicom and empty its long tables of statuses, so that what is imported next takes their room.
+
+    The services of the gateway name their statuses themselves. To be called within `without_decoders`.
+    """
+    from pynetdicom import status
+
+    for table in vars(status).values():
+        if isinstance(table, dict) and len(table) > _LONGEST_TABLE:
+            table.clear()

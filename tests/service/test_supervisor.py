@@ -198,7 +198,7 @@ def test_what_was_acknowledged_before_a_power_cut_is_there_after_it(box: Box) ->
         assert {row.sop_instance for row in archive.select(View.RECEIVED)} == set(acknowledged)
 
 
-def test_idle_box_takes_less_than_66_MB_and_has_no_decoders_in_memory(box: Box) -> None:
+def test_idle_box_takes_less_than_60_MB_and_has_no_decoders_in_memory(box: Box) -> None:
     box.start()
     eventually(lambda: len(every_child(box)) == 4)
     time.sleep(1)
@@ -207,4 +207,4 @@ def test_idle_box_takes_less_than_66_MB_and_has_no_decoders_in_memory(box: Box) 
         assert "numpy" not in Path(f"/proc/{pid}/maps").read_text()
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    assert total < 66_000
+    assert total < 60_000
