@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
 NO_DATA_SET = 0x0101
+DATA_SET = 0x0001
 
 _HEAD = struct.Struct("<HHI")
 _US = struct.Struct("<H")
@@ -22,11 +23,14 @@ _GROUP_LENGTH = 0x0000
 _AFFECTED_SOP_CLASS = 0x0002
 _COMMAND_FIELD = 0x0100
 _MESSAGE_ID = 0x0110
+_PRIORITY = 0x0700
 _ANSWERED_MESSAGE_ID = 0x0120
 _DATA_SET_TYPE = 0x0800
 _STATUS = 0x0900
 _ERROR_COMMENT = 0x0902
 _AFFECTED_SOP_INSTANCE = 0x1000
+_ORIGINATOR = 0x1030
+_ORIGINATOR_MESSAGE_ID = 0x1031
 
 
 class StoreRequest(NamedTuple):
@@ -104,15 +108,51 @@ def store_response(message_id: int, status: int, comment: str, sop_class: str, s
     sop_class, sop_instance : str
         UIDs of the request; left out where they are empty.
     """
+    return _command(
+        {
+            _AFFECTED_SOP_CLASS: _padded(sop_class, b"\0"),
+            _COMMAND_FIELD: _US.pack(C_STORE_RSP),
+            _ANSWERED_MESSAGE_ID: _US.pack(message_id),
+            _DATA_SET_TYPE: _US.pack(NO_DATA_SET),
+            _STATUS: _US.pack(status),
+            _ERROR_COMMENT: _padded(comment, b" "),
+            _AFFECTED_SOP_INSTANCE: _padded(sop_instance, b"\0"),
+        }
+    )
+
+
+def store_request_command(
+    message_id: int, sop_class: str, sop_instance: str, priority: int = 0, originator: tuple[str, int] | None = None
+) -> bytes:
+    """Return the command set of a C-STORE request (PS3.7 table 9.3-1).
+
+    Parameters
+    ----------
+    message_id : int
+        Of the request.
+    sop_class, sop_instance : str
+        What is to be stored.
+    priority : int
+        0 medium, 1 high, 2 low.
+    originator : (str, int), optional
+        AE title and message ID of the C-MOVE that this is done for.
+    """
     values = {
         _AFFECTED_SOP_CLASS: _padded(sop_class, b"\0"),
-        _COMMAND_FIELD: _US.pack(C_STORE_RSP),
-        _ANSWERED_MESSAGE_ID: _US.pack(message_id),
-        _DATA_SET_TYPE: _US.pack(NO_DATA_SET),
-        _STATUS: _US.pack(status),
-        _ERROR_COMMENT: _padded(comment, b" "),
+        _COMMAND_FIELD: _US.pack(C_STORE_RQ),
+        _MESSAGE_ID: _US.pack(message_id),
+        _PRIORITY: _US.pack(priority),
+        _DATA_SET_TYPE: _US.pack(DATA_SET),
         _AFFECTED_SOP_INSTANCE: _padded(sop_instance, b"\0"),
     }
+    if originator is not None:
+        title, number = originator
+        values |= {_ORIGINATOR: _padded(title, b" "), _ORIGINATOR_MESSAGE_ID: _US.pack(number)}
+    return _command(values)
+
+
+def _command(values: dict[int, bytes]) -> bytes:
+    """Encode a command set; empty values are left out."""
     body = b"".join(_HEAD.pack(0, number, len(value)) + value for number, value in values.items() if value)
     return _HEAD.pack(0, _GROUP_LENGTH, 4) + struct.pack("<I", len(body)) + body
 

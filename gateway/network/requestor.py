@@ -28,6 +28,7 @@ from pynetdicom.pdu import P_DATA_TF as P_DATA_PDU
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from gateway.errors import NetworkError
+from gateway.network.commands import DATA_SET, NO_DATA_SET
 from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments
 from gateway.objects.stream import Outgoing, every_byte
 from gateway.retrieval.engine import Destination
@@ -188,8 +189,8 @@ class Requestor:
 
     # -- messages
 
-    def send(self, context_id: int, message: DIMSEMessage, source: Outgoing | None = None) -> None:
-        """Send a DIMSE message, its data set, if any, from `source`.
+    def send(self, context_id: int, message: DIMSEMessage | bytes, source: Outgoing | None = None) -> None:
+        """Send a DIMSE message, or what is its encoded command set, and its data set, if any, from `source`.
 
         Raises
         ------
@@ -198,9 +199,11 @@ class Requestor:
         ObjectError
             If `source` gives none, or more or fewer bytes than it announced; the association is of no use then.
         """
-        # (0000,0800): 0101 says that no data set follows.
-        message.command_set.CommandDataSetType = 0x0101 if source is None else 0x0001
-        command = encode(message.command_set, True, True) or b""
+        if isinstance(message, bytes):
+            command = message
+        else:
+            message.command_set.CommandDataSetType = NO_DATA_SET if source is None else DATA_SET
+            command = encode(message.command_set, True, True) or b""
         for written in fragments(context_id, (command,), self.maximum_length, command=True):
             self._write(written)
         if source is not None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydicom.uid import UID
-from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 
 from gateway.errors import NetworkError
+from gateway.network.commands import store_request_command
 from gateway.network.requestor import Requestor, Timeouts
 from gateway.objects.stream import Outgoing
 from gateway.observe import fault
@@ -93,18 +92,10 @@ class StoreAssociation:
             If the association is gone or the peer breaks the rules. As after any exception the association is aborted.
         """
         self._message_id = self._message_id % 0xFFFF + 1
-        request = C_STORE()
-        request.MessageID = self._message_id
-        request.AffectedSOPClassUID = UID(sop_class)
-        request.AffectedSOPInstanceUID = UID(sop_instance)
-        request.Priority = priority
-        if originator is not None:
-            request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID = originator
-        message = C_STORE_RQ()
-        message.primitive_to_message(request)
+        command = store_request_command(self._message_id, sop_class, sop_instance, priority, originator)
         try:
             fault("sender.store")
-            self._requestor.send(self._requestor.contexts[sop_class, transfer_syntax], message, source)
+            self._requestor.send(self._requestor.contexts[sop_class, transfer_syntax], command, source)
             return self._answer()
         except BaseException:
             self._requestor.abort()

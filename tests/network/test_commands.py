@@ -6,12 +6,13 @@ import struct
 from io import BytesIO
 
 import pytest
+from pydicom.uid import UID
 from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode, encode
 from scripted_caller import CT, command
 
-from gateway.network.commands import StoreRequest, request_of, store_request, store_response
+from gateway.network.commands import StoreRequest, request_of, store_request, store_request_command, store_response
 
 NUMBER, LONG_NUMBER = struct.pack("<HHIH", 0, 0x110, 2, 7), struct.pack("<HHII", 0, 0x110, 4, 7)
 USUAL = {"field": 1, "id": 7, "priority": 0, "data": 1, "instance": "1.2.3", "class": CT}
@@ -28,6 +29,23 @@ def test_a_request_says_what_pydicom_reads_in_it() -> None:
     body = encode(message.command_set, True, True)
     assert body is not None
     assert store_request(body) == StoreRequest(0xFFFF, CT, "1.2.3.4") == request_of(message.command_set)
+
+
+@pytest.mark.parametrize("originator", [None, ("PACS", 3), ("WS1", 0xFFFF)])
+@pytest.mark.parametrize("priority", [0, 1, 2])
+@pytest.mark.parametrize("instance", ["1.2.3", "1.2.3.4"])
+def test_a_request_is_sent_as_pydicom_writes_it(
+    instance: str, priority: int, originator: tuple[str, int] | None
+) -> None:
+    request = C_STORE()
+    request.MessageID, request.Priority = 0xFFFE, priority
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = UID(CT), UID(instance)
+    if originator is not None:
+        request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID = originator
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    message.command_set.CommandDataSetType = 1
+    assert store_request_command(0xFFFE, CT, instance, priority, originator) == encode(message.command_set, True, True)
 
 
 @pytest.mark.parametrize("instance", ["1.2.3", "1.2.3.4", "letters", "1.2..3", "../../etc", "1." + "3" * 99])
