@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from appliance.using import answering_pacs, arrived, as_root, prepare_card, ready, send
+from appliance.using import answering_pacs, as_root, prepare_card, ready, send, wait_arrived
 from appliance.vm import Vm, card_of, files_on_card, kernel_of
 from box import ct_study
-from loopback import eventually
 from tools import need
 
 pytestmark = [pytest.mark.image, pytest.mark.long]
@@ -56,7 +55,7 @@ def test_its_system_starts_and_a_study_goes_through(image: Path, tmp_path: Path)
         ready(vm)
         assert vm.say("uname -m") == "aarch64"
         uids = send(vm, ct_study(count=4, size=64))
-        eventually(lambda: arrived(pacs, uids), 600)
+        wait_arrived(pacs, uids)
     finally:
         vm.close()
         pacs.stop()

@@ -1,33 +1,30 @@
 """The playbooks on a machine with nothing but Debian 13: to delivering in one run, through upgrades, to the end.
 
 One box lives through all of it, in the order of this file. Emulated, on two busy cores: a run of `site.yml` takes two
-to five minutes, all of it half an hour.
+to five minutes, all of it half an hour, which is why it is the long form of what `test_image.py` shows of a playbook.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from appliance.vm import HOST, Vm
+from appliance.playing import Controller, copy_of_tree, release
+from appliance.using import wait_arrived
+from appliance.vm import Vm
 from box import Pacs, ct_study
-from loopback import eventually
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from tools import need
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.image, pytest.mark.long]
 
-ROOT = Path(__file__).parents[2]
-ANSIBLE = ROOT / "ansible"
 MIRROR = "deb http://deb.debian.org/debian trixie main"
 # What a freshly installed Debian server has; the role brings everything else.
 PACKAGES = "systemd-sysv,dbus,udev,kmod,linux-image-amd64,initramfs-tools,openssh-server,iproute2,python3,python3-apt"
@@ -94,57 +91,13 @@ def pacs() -> Iterator[Pacs]:
 @pytest.fixture(scope="module")
 def vm(folder: Path, pacs: Pacs) -> Iterator[Vm]:
     made = plain(folder)
-    yield made.start().wait_ssh()
+    yield made.start().connect()
     made.close()
-
-
-class Controller:
-    """Where the playbooks run."""
-
-    def __init__(self, vm: Vm, folder: Path, pacs: Pacs) -> None:
-        self.folder = folder
-        options = " ".join(option for option in vm.ssh_options() if option not in ("-i", str(vm.key)))
-        self.host: dict[str, Any] = {
-            "ansible_host": "127.0.0.1",
-            "ansible_port": vm.ssh_port,
-            "ansible_user": "root",
-            "ansible_ssh_private_key_file": str(vm.key),
-            "ansible_ssh_common_args": options,
-            "gateway_bundle": str(folder / "gateway-1.0.tar"),
-            "gateway_peers": [{"ae_title": "CT1"}],
-            "gateway_destinations": [{"ae_title": "PACS", "host": HOST, "port": pacs.port}],
-            "gateway_study_quiet_seconds": 2,
-            "gateway_allowed_addresses": ["10.0.2.0/24"],
-            "gateway_support_dir": str(folder / "support"),
-            "gateway_decommission_dir": str(folder / "decommissioned"),
-        }
-
-    def play(self, playbook: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-        """Run a playbook of ours on the box."""
-        hosts = self.folder / "hosts.yml"
-        hosts.write_text(json.dumps({"gateways": {"hosts": {"plain": self.host | variables}}}), encoding="utf-8")
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-        program = shutil.which("ansible-playbook", path=path) or need("ansible-playbook")
-        surroundings = os.environ | {"PATH": path, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
-        command = [program, "-i", str(hosts), playbook, *options]
-        return subprocess.run(command, cwd=ANSIBLE, env=surroundings, capture_output=True, text=True, timeout=1800)
-
-    def changed(self, playbook: str, *options: str, **variables: Any) -> int:
-        """Run a playbook that has to succeed, and return how many tasks have changed something."""
-        done = self.play(playbook, *options, **variables)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr
-        return int(re.findall(r"changed=(\d+)", done.stdout)[-1])
 
 
 @pytest.fixture(scope="module")
 def controller(vm: Vm, folder: Path, pacs: Pacs) -> Controller:
-    return Controller(vm, folder, pacs)
-
-
-def release(folder: Path, version: str, tree: Path = ROOT) -> Path:
-    command = [sys.executable, "-m", "image.release", "-o", str(folder), "--version", version, "--tree", str(tree)]
-    subprocess.run([*command, "--target", "x86_64-3.13"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return folder / f"gateway-{version}.tar"
+    return Controller(vm, folder, release(folder, "1.0"), pacs)
 
 
 def send(vm: Vm, folder: Path) -> tuple[str, list[str]]:
@@ -162,7 +115,7 @@ def send(vm: Vm, folder: Path) -> tuple[str, list[str]]:
 def delivers(vm: Vm, pacs: Pacs, folder: Path) -> None:
     """A study goes through the box."""
     _, uids = send(vm, folder)
-    eventually(lambda: set(uids) <= {uid for uid, _ in pacs.images()}, 600)
+    wait_arrived(pacs, uids)
     assert set(pacs.classes_of.values()) == {"1.2.840.10008.5.1.4.1.1.2.2"}
 
 
@@ -170,10 +123,7 @@ def in_use(vm: Vm) -> str:
     return vm.say("gateway --version").split()[-1]
 
 
-def test_check_mode_tells_what_would_be_done_to_a_machine_without_a_gateway(
-    vm: Vm, controller: Controller, folder: Path
-) -> None:
-    release(folder, "1.0")
+def test_check_mode_tells_what_would_be_done_to_a_machine_without_a_gateway(vm: Vm, controller: Controller) -> None:
     done = controller.play("site.yml", "--check", "--diff")
     assert done.returncode == 0, done.stdout
     assert "from nothing to 1.0" in done.stdout
@@ -219,11 +169,7 @@ def test_an_upgrade_goes_through(vm: Vm, controller: Controller, pacs: Pacs, fol
 def test_a_broken_release_ends_the_roll_out_and_the_former_one_is_in_use(
     vm: Vm, controller: Controller, pacs: Pacs, folder: Path
 ) -> None:
-    tree = folder / "broken"
-    for name in ("gateway", "systemd"):
-        shutil.copytree(ROOT / name, tree / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
+    tree = copy_of_tree(folder)
     (tree / "gateway/cli/serve.py").write_text('raise RuntimeError("broken")\n', encoding="utf-8")
     done = controller.play("upgrade.yml", gateway_bundle=str(release(folder, "1.2", tree)), gateway_patience=120)
     assert done.returncode != 0
@@ -258,7 +204,7 @@ def test_a_box_is_not_put_out_of_service_while_something_is_undelivered(
     assert not (folder / "decommissioned").exists()
     pacs.start()
     vm.ssh("gateway queue retry")
-    eventually(lambda: set(uids) <= {uid for uid, _ in pacs.images()}, 600)
+    wait_arrived(pacs, uids)
 
 
 def test_then_it_is_with_the_proof_and_nothing_is_left(vm: Vm, controller: Controller, folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""The appliance itself: an image is built, started and used from outside; power is cut; it is upgraded.
+"""The appliance itself: an image is built, started, used from outside and configured; power is cut; it is upgraded.
 
-One box lives through all of it, in the order of this file.
+One box lives through all of it, in the order of this file: a start costs a minute, making a box costs two.
 """
 
 from __future__ import annotations
@@ -13,22 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from appliance.using import answering_pacs, arrived, as_root, prepare_card, ready, send
+from appliance.playing import ROOT, Controller, copy_of_tree, release
+from appliance.using import answering_pacs, as_root, prepare_card, ready, send, wait_arrived
 from appliance.vm import Vm, card_of, get_from_card, read_root
 from box import Pacs, ct_study
-from loopback import eventually
 from tools import need
 
 pytestmark = pytest.mark.image
-
-ROOT = Path(__file__).parents[2]
-TARGET = "x86_64-3.13"
-
-
-def release(folder: Path, version: str, tree: Path = ROOT) -> Path:
-    command = [sys.executable, "-m", "image.release", "-o", str(folder), "--version", version, "--tree", str(tree)]
-    subprocess.run([*command, "--target", TARGET], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return folder / f"gateway-{version}.tar"
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +95,7 @@ def test_a_study_goes_through_the_box(vm: Vm, pacs: Pacs, folder: Path) -> None:
         ds.save_as(files / f"{number}.dcm", enforce_file_format=True)
     command = [need("storescu"), "-aet", "CT1", "-aec", "GATEWAY", "+sd", "127.0.0.1", str(vm.dicom_port), str(files)]
     subprocess.run(command, check=True, timeout=300)
-    eventually(lambda: arrived(pacs, [str(ds.SOPInstanceUID) for ds in study]), 300)
+    wait_arrived(pacs, [str(ds.SOPInstanceUID) for ds in study])
     assert list(pacs.classes_of.values()) == ["1.2.840.10008.5.1.4.1.1.2.2"]
     report = json.loads(vm.ssh("gateway doctor --json", check=False).stdout)
     failed = [one for one in report["checks"] if one["result"] == "failed"]
@@ -122,10 +113,10 @@ def test_a_power_cut_while_it_receives_loses_nothing_that_was_acknowledged(vm: V
     acknowledged = send(vm, study, until=25)
     vm.start()
     ready(vm)
-    eventually(lambda: arrived(pacs, acknowledged), 400)
+    wait_arrived(pacs, acknowledged)
     # What was not acknowledged is sent again, as a modality does.
     assert len(send(vm, study)) == 60
-    eventually(lambda: arrived(pacs, [str(ds.SOPInstanceUID) for ds in study]), 400)
+    wait_arrived(pacs, [str(ds.SOPInstanceUID) for ds in study])
     assert pacs.twice() == []
 
 
@@ -143,7 +134,19 @@ def works(vm: Vm, pacs: Pacs) -> None:
     """A study goes through, and nothing is waiting."""
     study = ct_study(count=3)
     uids = send(vm, study)
-    eventually(lambda: arrived(pacs, uids), 400)
+    wait_arrived(pacs, uids)
+
+
+def test_a_playbook_configures_it_and_finds_nothing_to_do_the_next_time(vm: Vm, pacs: Pacs, folder: Path) -> None:
+    # The release is the one in the image; an emulated machine may have no time server.
+    controller = Controller(vm, folder, folder / f"gateway-{in_use(vm)}.tar", pacs)
+    controller.host |= {"gateway_keep_days": 45, "gateway_tolerate": ["clock"]}
+    assert controller.changed("site.yml") > 0
+    assert "keep_days = 45" in vm.say("gateway config show")
+    assert "10.0.2.0/24" in vm.say("systemctl show -p IPAddressAllow gateway")
+    assert controller.changed("site.yml") == 0
+    assert controller.changed("site.yml", "--check", "--diff") == 0
+    works(vm, pacs)
 
 
 def unpack(vm: Vm, bundle: Path) -> str:
@@ -164,21 +167,14 @@ def test_an_upgrade_keeps_everything(vm: Vm, pacs: Pacs, folder: Path) -> None:
 
 
 def test_a_broken_release_is_put_back_and_what_it_has_received_is_not_lost(vm: Vm, pacs: Pacs, folder: Path) -> None:
-    tree = folder / "broken"
-    tree.mkdir()
-    for name in ("gateway", "systemd", "pyproject.toml", "README.md", "LICENSE"):
-        subprocess.run(["cp", "-r", str(ROOT / name), str(tree)], check=True)
+    tree = copy_of_tree(folder)
     # It does everything but say that it is ready.
     module = tree / "gateway/service/sd.py"
     text = module.read_text().replace("        daemon.notify(state)", '        daemon.notify("STATUS=nearly")')
     module.write_text(text)
     command = unpack(vm, release(folder, "0.1.2", tree)).replace("300", "90")
-    upgrade = subprocess.Popen(
-        [need("ssh"), "-p", str(vm.ssh_port), *vm.ssh_options(), "root@127.0.0.1", command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    line = vm.ssh_line(command)
+    upgrade = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     vm.wait(
         "test -e /opt/gateway/switch.json && ss -ltn | grep -q :11112 && readlink /opt/gateway/current | grep 0.1.2"
     )
@@ -188,7 +184,7 @@ def test_a_broken_release_is_put_back_and_what_it_has_received_is_not_lost(vm: V
     assert upgrade.returncode == 1, said
     assert "0.1.1 is in use again; 0.1.2 was not taken" in said
     assert in_use(vm) == "0.1.1"
-    eventually(lambda: arrived(pacs, uids), 400)
+    wait_arrived(pacs, uids)
     assert studies(vm)[str(study[0].StudyInstanceUID)] == len(study)
     works(vm, pacs)
 
@@ -223,7 +219,7 @@ def test_a_worker_that_is_stuck_makes_the_watchdog_start_the_gateway_again(vm: V
     vm.wait("journalctl -u gateway -b --no-pager | grep -qi watchdog.timeout", 300)
     vm.wait("systemctl is-active --quiet gateway", 300)
     assert int(settings(vm, "NRestarts")[0]) >= 1
-    eventually(lambda: arrived(pacs, uids), 400)
+    wait_arrived(pacs, uids)
 
 
 def test_what_is_wrong_with_a_configuration_is_said_on_the_card(vm: Vm) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from appliance.vm import HOST, Vm, put_on_card
 from box import Pacs
@@ -66,12 +67,15 @@ def send(vm: Vm, instances: list[Dataset], until: int = 0) -> list[str]:
     return acknowledged
 
 
-def arrived(pacs: Pacs, uids: list[str]) -> bool:
-    """Whether every image is at the PACS, as a frame or as itself."""
-    return set(uids) <= {uid for uid, _ in pacs.images()}
+def wait_arrived(pacs: Pacs, uids: list[str], seconds: float = 600) -> None:
+    """Wait until every image is at the PACS, as a frame or as itself; it looks seldom: the box needs the processor."""
+    deadline = time.monotonic() + seconds
+    while missing := set(uids) - {uid for uid, _ in pacs.images()}:
+        assert time.monotonic() < deadline, f"{len(missing)} of {len(uids)} images not at the PACS in {seconds:.0f} s"
+        time.sleep(1)
 
 
 def ready(vm: Vm) -> None:
     """Wait until the box takes studies."""
-    vm.wait_ssh()
+    vm.connect()
     vm.wait("systemctl is-active --quiet gateway")

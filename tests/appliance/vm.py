@@ -1,6 +1,11 @@
 """A box in QEMU: its console is a log, two ports lead into it, and killing it is a power cut.
 
 Without KVM everything is emulated: a start takes half a minute to three, and no test may ask how fast something is.
+
+All commands go through one connection of SSH, which is made again when it is gone. Making one takes an emulated machine
+seconds, on a busy host tens of seconds, and sshd turns away who has not come through in time (PerSourcePenalties, to
+which everybody outside is one address): so connecting, and only that, is tried again for a while. A command is never
+repeated.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,6 +116,10 @@ class Vm:
         self.key = folder / "key"
         self.starts = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self._connection: subprocess.Popen[bytes] | None = None
+        # Not in `folder`: the path of a socket may have a hundred characters.
+        self._sockets = tempfile.TemporaryDirectory(prefix="ssh-")
+        self._socket = Path(self._sockets.name) / "box"
         if not self.key.exists():
             command = [need("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)]
             subprocess.run(command, check=True)
@@ -165,11 +175,6 @@ class Vm:
         """Wait until the console shows something."""
         return self._wait(lambda: re.search(pattern, self.console()), f"{pattern!r} on the console", seconds)
 
-    def wait_ssh(self, seconds: float = SLOW) -> Vm:
-        """Wait until somebody can get in."""
-        self._wait(lambda: self.ssh("true", check=False).returncode == 0 or None, "SSH", seconds, pause=5)
-        return self
-
     def wait(self, command: str, seconds: float = SLOW) -> str:
         """Wait until a command succeeds in the box, and return what it says."""
         # It waits there: what a session costs an emulated machine is seconds.
@@ -195,21 +200,41 @@ class Vm:
         status = self.process.poll() if self.process else 0
         return "runs" if status is None else f"has ended: {status}"
 
+    def connect(self, seconds: float = SLOW) -> Vm:
+        """Wait until somebody can get in; the connection stays until the box or `close` ends it."""
+        self.wait_console(" login: ", seconds)  # who calls before that waits for packets that are sent again, and later
+        self._wait(self._connected, "SSH", seconds, pause=1)
+        return self
+
+    def _connected(self) -> bool:
+        if self._connection is None or self._connection.poll() is not None:
+            self._socket.unlink(missing_ok=True)  # beside one that is left over there would be no other
+            line = [need("ssh"), "-M", "-N", "-p", str(self.ssh_port), *self.ssh_options(), "root@127.0.0.1"]
+            self._connection = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            return False
+        line = [need("ssh"), *self.ssh_options(), "-O", "check", "root@127.0.0.1"]
+        return subprocess.run(line, capture_output=True, check=False).returncode == 0
+
     def ssh_options(self) -> list[str]:
         """Options for ssh and scp, the port apart."""
         options = {
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
-            "ConnectTimeout": "30",
+            "ConnectTimeout": "60",
             "IdentitiesOnly": "yes",
+            "ControlPath": str(self._socket),
         }
         return ["-i", str(self.key), *(f"-o{name}={value}" for name, value in options.items())]
 
+    def ssh_line(self, command: str) -> list[str]:
+        """The command line that runs a command in the box as root; there is a connection then."""
+        self.connect()
+        return [need("ssh"), "-p", str(self.ssh_port), *self.ssh_options(), "root@127.0.0.1", command]
+
     def ssh(self, command: str, *, check: bool = True, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a command in the box as root."""
-        line = [need("ssh"), "-p", str(self.ssh_port), *self.ssh_options(), "root@127.0.0.1", command]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=seconds)
+        done = subprocess.run(self.ssh_line(command), capture_output=True, text=True, check=False, timeout=seconds)
         assert not check or done.returncode == 0, (
             f"{command}: {done.returncode}; QEMU {self.state()}\n{done.stdout}\n{done.stderr}"
         )
@@ -221,6 +246,7 @@ class Vm:
 
     def put(self, files: Sequence[Path], folder: str) -> None:
         """Copy files into the box."""
+        self.connect()
         line = [need("scp"), "-q", "-P", str(self.ssh_port), *self.ssh_options(), *map(str, files)]
         subprocess.run([*line, f"root@127.0.0.1:{folder}"], check=True, timeout=900)
 
@@ -229,17 +255,27 @@ class Vm:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection.wait()
+            self._connection = None
 
     def power_off(self, seconds: float = SLOW) -> None:
         """Shut it down in order."""
         assert self.process is not None
         self.ssh("systemctl poweroff", check=False)
         self.process.wait(seconds)
+        self._hang_up()
 
     def close(self) -> None:
         """Switch it off if it is on."""
         if self.process is not None and self.process.poll() is None:
             self.cut_power()
+        self._hang_up()
+        self._sockets.cleanup()
 
 
 def kernel_of(disk: Path, folder: Path, names: tuple[str, str]) -> tuple[Path, Path]:
