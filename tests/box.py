@@ -229,6 +229,8 @@ class Pacs:
         Transfer syntax and data set of what came last, by SOP Instance UID.
     answer : callable
         Returns the status for an event, before anything is kept.
+    tls : ssl.SSLContext or None
+        Set before the start: what its callers are served with.
     """
 
     def __init__(
@@ -243,6 +245,7 @@ class Pacs:
         self.objects: dict[str, tuple[str, bytes]] = {}
         self.associations = 0
         self.answer: Callable[[Any], int] = lambda event: 0x0000
+        self.tls: Any = None
         self._lock = threading.Lock()
         self._server: Any = None
 
@@ -258,7 +261,10 @@ class Pacs:
             handlers += add(entity)
         self._entity = entity
         self._server = entity.make_server(
-            ("127.0.0.1", self.port), evt_handlers=handlers, server_class=ThreadedAssociationServer
+            ("127.0.0.1", self.port),
+            evt_handlers=handlers,
+            server_class=ThreadedAssociationServer,
+            ssl_context=self.tls,
         )
         # start_server() would do the same and make every stop() take half a second.
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

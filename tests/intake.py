@@ -30,12 +30,22 @@ server.TICK = 0.01
 class Intake:
     """A running server and what it stores."""
 
-    def __init__(self, folder: Path, listener: socket.socket, settings: NetworkSettings, grace: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        listener: socket.socket,
+        settings: NetworkSettings,
+        grace: float,
+        secure: socket.socket | None = None,
+    ) -> None:
         self.folder = folder
         self.port: int = listener.getsockname()[1]
         self.archive = Archive(folder)
         self.slots = Slots(1, settings.max_associations)
-        self.server = Server(listener, settings, self.archive, slots=self.slots, worker=0, outbound=Sender())
+        self.tls_port: int = secure.getsockname()[1] if secure else 0
+        self.server = Server(
+            listener, settings, self.archive, slots=self.slots, worker=0, outbound=Sender(), secure_listener=secure
+        )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: self.server.run(self._stop, grace))
         self._thread.start()
@@ -67,12 +77,20 @@ class Intake:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, listener: socket.socket | None = None, *, grace: float = 5, **settings: Any
+    folder: Path,
+    listener: socket.socket | None = None,
+    *,
+    secure: socket.socket | None = None,
+    grace: float = 5,
+    **settings: Any,
 ) -> Iterator[Intake]:
-    """Run an intake until the block ends."""
+    """Run an intake until the block ends; with `tls` among the settings it has a port for that, too."""
     settings.setdefault("peers", (CT1,))
-    with listener or socket.create_server(("127.0.0.1", 0), backlog=64) as bound:
-        intake = Intake(folder, bound, NetworkSettings("GATEWAY", **settings), grace)
+    with contextlib.ExitStack() as stack:
+        bound = stack.enter_context(listener or socket.create_server(("127.0.0.1", 0), backlog=64))
+        if "tls" in settings:
+            secure = stack.enter_context(secure or socket.create_server(("127.0.0.1", 0), backlog=64))
+        intake = Intake(folder, bound, NetworkSettings("GATEWAY", **settings), grace, secure)
         try:
             yield intake
         finally:

@@ -25,6 +25,7 @@ PACKAGES = {
     "Orthanc": "orthanc",
     "dciodvfy": "dicom3tools",
     "dcentvfy": "dicom3tools",
+    "openssl": "openssl",
     "java": "default-jre-headless",
     "cc": "gcc",
     "systemd-analyze": "systemd",

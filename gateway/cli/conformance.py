@@ -33,7 +33,7 @@ from gateway.objects.part10 import (
 )
 from gateway.retrieval.rendition import ALTERNATIVES
 from gateway.service.config import Config
-from gateway.service.rooms import network_settings, targets
+from gateway.service.rooms import addresses, network_settings, targets
 
 # C-STORE statuses (PS3.4 table B.2-1, PS3.7 annex C), what they mean here and what to do.
 STORE_STATUSES = {
@@ -274,9 +274,12 @@ def _activity(box: Box, group: Group, entity: Entity, found: list[str]) -> Itera
 def network_interfaces(box: Box) -> Iterator[str]:
     """Yield chapter 3.3."""
     yield "### 3.3 Network interfaces"
+    plain, secure = addresses(box.config)
+    doors = [f"{plain[0]}, port {plain[1]}"] if plain else []
+    doors += [f"{secure[0]}, port {secure[1]} over TLS"] if secure else []
     yield (
         "TCP/IP over any interface of the operating system, IPv4 and IPv6. The box listens on "
-        f"{box.config.gateway.bind}, port {box.config.gateway.port}, for all its application entities. Host names "
+        f"{' and '.join(doors)}, for all its application entities. Host names "
         "are looked up with DNS. DHCP and NTP are the operating system's."
     )
 
@@ -285,9 +288,10 @@ def configuration(box: Box) -> Iterator[str]:
     """Yield chapter 3.4: AE titles and addresses, and the parameters."""
     config = box.config
     yield "### 3.4 Configuration\n\n#### 3.4.1 AE titles and addresses"
+    ports = ", ".join(str(address[1]) for address in addresses(config) if address)
     yield table(
         "local AE title | view | port",
-        ((entity.title, name_of(entity.view), config.gateway.port) for entity in box.entities),
+        ((entity.title, name_of(entity.view), ports) for entity in box.entities),
     )
     unknown = "refused" if config.intake.unknown_peers == "reject" else "accepted with every right"
     yield f"Peers; a caller that is none is {unknown}:"

@@ -36,10 +36,30 @@ def security(box: Box) -> Iterator[str]:
     hosts = [peer.ae_title for peer in box.config.peer if peer.host]
     bound = f" Bound to the address of a host besides: {', '.join(hosts)}." if hosts else ""
     yield (
-        "Secure transport connection profiles: none in this version; use a network of its own or a tunnel. "
+        "Secure transport connection profile: Non-Downgrading BCP 195 TLS (PS3.15), TLS 1.2 and 1.3, with the ciphers "
+        "of BCP 195 that have forward secrecy; no anonymous or unencrypted ones, no renegotiation. Certificates of "
+        "peers are verified always, of those that are called with their name. " + " ".join(_transport(box))
+    )
+    yield (
         f"Associations are accepted by calling and called AE title, services by the rights of the peer.{bound} No "
         "digital signature is made; one in a source is not kept in a converted object, and its loss is reported."
     )
+
+
+def _transport(box: Box) -> Iterator[str]:
+    """Yield what of it this configuration uses."""
+    tls = box.config.tls
+    if tls.certificate is None:
+        yield "In this configuration nobody can call over TLS."
+    else:
+        yield f"Callers over TLS come to port {tls.port}; " + (
+            "they must have a certificate." if tls.demanding else "a certificate is not demanded of them."
+        )
+        plain = {"all": "Others may call without TLS.", "loopback": "Without TLS only this machine may call."}
+        yield plain.get(tls.plain, "Nobody may call without TLS.")
+    called = sorted(title for title, to in box.settings.destinations.items() if to.tls)
+    if called:
+        yield f"Called over TLS: {', '.join(called)}."
 
 
 def created_objects(box: Box) -> Iterator[str]:

@@ -29,6 +29,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.transport import AddressInformation
 
+from gateway.errors import NetworkError
 from gateway.network import policy
 from gateway.network.commands import StoreRequest, request_of, store_request, store_response
 from gateway.network.commitment import Answers, serve_action
@@ -36,7 +37,7 @@ from gateway.network.find import serve_find
 from gateway.network.get import serve_get
 from gateway.network.move import serve_move
 from gateway.network.negotiation import ACCEPTED, REPORT, negotiate, negotiate_extended, role_answers
-from gateway.network.policy import Refusal
+from gateway.network.policy import Refusal, Serving
 from gateway.network.results import serve_result
 from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, Request
 from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
@@ -210,13 +211,16 @@ class Acceptor(IncomingAssociation):
         The connection.
     address : tuple
         The peer's, as `socket.accept` returns it.
+    tls : Serving, optional
+        What the connection is secured with before anything else.
     """
 
     dimse: Messages
 
-    def __init__(self, server: Server, connection: socket.socket, address: Any) -> None:
+    def __init__(self, server: Server, connection: socket.socket, address: Any, tls: Serving | None = None) -> None:
         super().__init__(server.ae, connection)
         self.server = server
+        self._tls = tls
         self.settings = server.settings
         self.caller: Caller
         # What extended negotiation came to, by abstract syntax.
@@ -251,6 +255,28 @@ class Acceptor(IncomingAssociation):
         self.caller = Caller(peer, called, calling in self.settings.priors_from)
         event("association.accepted", peer=calling, called=called, address=address)
         return None
+
+    def prepare(self) -> bool:
+        """Shake hands, where the connection is to be secure."""
+        if self._tls is None:
+            return True
+        from gateway.network import secure
+
+        connection = self.dul.socket
+        assert connection is not None
+        assert connection.socket is not None
+        try:
+            connection.secured(secure.accept(connection.socket, self._tls, Timeouts.handshake, self._still_wanted))
+        except NetworkError as error:
+            if not self.stopping:
+                address = self.requestor.address
+                warning("tls.refused", address=address, reason=error.problem, remedy=error.remedy)
+            return False
+        return True
+
+    def _still_wanted(self) -> None:
+        if self.stopping:
+            raise ConnectionAbortedError
 
     def stop(self) -> None:
         """Abort as soon as no C-STORE is on its way."""

@@ -9,10 +9,13 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.archive.views import View
 from gateway.retrieval.engine import Destination
+
+if TYPE_CHECKING:
+    import ssl
 
 # Seconds between two looks at a conversion that a request waits for.
 LOOK = 0.1
@@ -58,6 +61,14 @@ UNKNOWN_CALLED = Refusal(1, 1, 7, "called AE title not recognised: it is none of
 LIMIT_EXCEEDED = Refusal(2, 3, 2, "local limit exceeded: too many associations")
 
 
+class Serving(Protocol):
+    """What callers over TLS are served with."""
+
+    def server(self) -> ssl.SSLContext:
+        """Return what is good for the next of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class NetworkSettings:
     """What the network room knows of the configuration.
@@ -82,6 +93,8 @@ class NetworkSettings:
         AE titles of destinations that fetch, and the view each shall have.
     query_wait : float
         Seconds that a query for a patient or study, or a retrieval, waits for a conversion before it is answered.
+    tls : Serving or None
+        What those are served with who come to the port for TLS.
     """
 
     ae_title: str
@@ -93,6 +106,7 @@ class NetworkSettings:
     priors_from: frozenset[str] = frozenset()
     pulls: Mapping[str, View] = field(default_factory=dict)
     query_wait: float = 2.0
+    tls: Serving | None = None
 
     def peer(self, ae_title: str) -> Peer | None:
         """Return the caller of that AE title, None if it is unknown and unknown ones are rejected."""

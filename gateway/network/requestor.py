@@ -11,7 +11,6 @@ import contextlib
 import os
 import select
 import socket
-import ssl
 import struct
 import time
 from collections import deque
@@ -32,9 +31,6 @@ from gateway.network.commands import DATA_SET, NO_DATA_SET
 from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments
 from gateway.objects.stream import Outgoing, every_byte
 from gateway.retrieval.engine import Destination
-
-# A TLS connection may want to read before it can write and the other way round; both come to trying again.
-_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _PDUS = {
     1: A_ASSOCIATE_RQ,
@@ -76,7 +72,6 @@ class Timeouts:
 _CONNECT_PROBLEMS: tuple[tuple[type[OSError], str, str], ...] = (
     (ConnectionRefusedError, "connection refused", "nothing listens there: check the port and whether the peer runs"),
     (socket.gaierror, "host name not known", "check the host name and the name service"),
-    (ssl.SSLError, "no secure connection", "check certificates on both sides"),
     (ConnectionResetError, "connection lost", "the peer, or a firewall, closed it at once"),
 )
 
@@ -136,6 +131,7 @@ class Requestor:
         self._message: DIMSEMessage | None = None
         self._between_pdus = True
         self._lost: Exception | None = None
+        self._secure = destination.tls is not None
         self._socket = self._connect()
         try:
             self._negotiate(proposals, roles)
@@ -185,6 +181,8 @@ class Requestor:
 
     def close(self) -> None:
         """Close the connection."""
+        if self._secure and self._between_pdus:
+            self._socket.farewell()  # type: ignore[attr-defined]
         self._socket.close()
 
     # -- messages
@@ -223,7 +221,7 @@ class Requestor:
             if (pdu := self._next()) is not None:
                 self._arrived(pdu)
             elif self._lost is not None:
-                raise self._error("connection lost") from self._lost
+                raise self._gone("connection lost") from self._lost
             elif (left := deadline - time.monotonic()) <= 0:
                 return None
             else:
@@ -266,7 +264,7 @@ class Requestor:
             while isinstance(pdu := self._next(), P_DATA_PDU):
                 self._take(pdu)
             if self._lost is not None:
-                raise self._error("connection lost while sending") from self._lost
+                raise self._gone("connection lost while sending") from self._lost
         self._between_pdus = True
 
     def _read(self, limit: float, problem: str) -> Any:
@@ -274,7 +272,7 @@ class Requestor:
         deadline = time.monotonic() + limit
         while (pdu := self._next()) is None:
             if self._lost is not None:
-                raise self._error("connection lost while waiting for an answer") from self._lost
+                raise self._gone("connection lost while waiting for an answer") from self._lost
             if time.monotonic() > deadline:
                 raise self._error(problem.format(f"{limit:g}"))
             self._step()
@@ -314,15 +312,17 @@ class Requestor:
             self._watch()
         poller = select.poll()
         poller.register(self._socket, select.POLLIN | (select.POLLOUT if data is not None else 0))
-        ready = poller.poll(patience * 1000)
-        if not ready:
+        # What OpenSSL holds already, no poll tells.
+        held = self._secure and self._socket.pending()  # type: ignore[attr-defined]
+        ready = poller.poll(0 if held else patience * 1000)
+        if not ready and not held:
             return 0
         try:
-            if ready[0][1] & ~select.POLLOUT:
-                with contextlib.suppress(*_WOULD_BLOCK):
+            if held or ready[0][1] & ~select.POLLOUT:
+                with contextlib.suppress(BlockingIOError):
                     self._receive()
             return self._socket.send(data) if data is not None and self._lost is None else 0
-        except _WOULD_BLOCK:
+        except BlockingIOError:
             return 0
         except OSError as error:
             self._lost = error
@@ -356,9 +356,9 @@ class Requestor:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._establish(connection, address, deadline)
                 if target.tls is not None:
-                    connection.settimeout(max(0.1, deadline - time.monotonic()))
-                    connection = target.tls.wrap_socket(connection, server_hostname=target.host)
-                connection.setblocking(False)
+                    from gateway.network import secure
+
+                    return secure.connect(connection, target, max(0.1, deadline - time.monotonic()), self._watch)
                 return connection
             except OSError as error:
                 connection.close()
@@ -391,6 +391,14 @@ class Requestor:
         code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))  # becomes ConnectionRefusedError and the like
+
+    def _gone(self, problem: str) -> NetworkError:
+        """Return the error of a connection that is lost, with what the peer has said at the end."""
+        if self._secure:
+            from gateway.network import secure
+
+            return self._error(*(secure.alert(self._lost) or (problem, None)))
+        return self._error(problem)
 
     def _error(self, problem: str, remedy: str | None = None) -> NetworkError:
         return NetworkError(str(self.destination), problem, remedy=remedy)

@@ -35,7 +35,7 @@ class Server:
 
     Parameters
     ----------
-    listener : socket.socket
+    listener : socket.socket or None
         Bound and listening; forks of one parent share it. It stays open.
     settings : NetworkSettings
         Assigning another one changes what the next associations get.
@@ -49,11 +49,13 @@ class Server:
         Establishes the associations of C-MOVE.
     progress : Progress, optional
         How far the processes are with registering what they have acknowledged; needed when there are others.
+    secure_listener : socket.socket, optional
+        For callers over TLS, if `settings` say what they are served with.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
+        listener: socket.socket | None,
         settings: NetworkSettings,
         archive: Archive,
         *,
@@ -61,6 +63,7 @@ class Server:
         worker: int,
         outbound: Outbound,
         progress: Progress | None = None,
+        secure_listener: socket.socket | None = None,
     ) -> None:
         self.settings = settings
         self.archive = archive
@@ -71,9 +74,11 @@ class Server:
         self.ae = ApplicationEntity(settings.ae_title)
         self.ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
         self.ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        self._listener = listener
-        # Another process may be faster to accept what woke this one.
-        listener.setblocking(False)
+        # Each with whether it is for TLS.
+        doors = ((listener, False), (secure_listener, True))
+        self._doors = {door.fileno(): (door, secure) for door, secure in doors if door is not None}
+        for door, _ in self._doors.values():
+            door.setblocking(False)  # another process may be faster to accept what woke this one
         self._associations: set[Acceptor] = set()
         self._lock = threading.Lock()
 
@@ -95,10 +100,11 @@ class Server:
         """
         self.registrar.start()
         poller = select.poll()
-        poller.register(self._listener, select.POLLIN)
+        for number in self._doors:
+            poller.register(number, select.POLLIN)
         while not stop.is_set():
-            if poller.poll(TICK * 1000):
-                self._accept()
+            for number, _ in poller.poll(TICK * 1000):
+                self._accept(*self._doors[number])
         self._end(grace)
         self.registrar.close(grace)
 
@@ -107,9 +113,9 @@ class Server:
         with self._lock:
             self._associations.discard(association)
 
-    def _accept(self) -> None:
+    def _accept(self, door: socket.socket, secure: bool) -> None:
         try:
-            connection, address = self._listener.accept()
+            connection, address = door.accept()
         except BlockingIOError:
             return
         except OSError as error:
@@ -121,13 +127,15 @@ class Server:
             connection.close()
             return
         try:
-            self._begin(connection, address)
+            self._begin(connection, address, secure)
         except (OSError, RuntimeError) as error:  # the peer has gone already; no more threads
             warning("network.connection_failed", address=address[0], reason=error)
             connection.close()
 
-    def _begin(self, connection: socket.socket, address: Any) -> None:
-        association = Acceptor(self, connection, address)
+    def _begin(self, connection: socket.socket, address: Any, secure: bool) -> None:
+        if secure and self.settings.tls is None:
+            raise RuntimeError("nothing to serve TLS with")
+        association = Acceptor(self, connection, address, self.settings.tls if secure else None)
         with self._lock:
             self._associations.add(association)
         try:
@@ -151,7 +159,7 @@ class Server:
 
 
 def serve(
-    listener: socket.socket,
+    listener: socket.socket | None,
     settings: NetworkSettings,
     archive: Archive,
     *,
@@ -161,7 +169,17 @@ def serve(
     stop: threading.Event,
     grace: float = 10.0,
     progress: Progress | None = None,
+    secure_listener: socket.socket | None = None,
 ) -> None:
     """Run a `Server` until `stop` is set; see there."""
-    server = Server(listener, settings, archive, slots=slots, worker=worker, outbound=outbound, progress=progress)
+    server = Server(
+        listener,
+        settings,
+        archive,
+        slots=slots,
+        worker=worker,
+        outbound=outbound,
+        progress=progress,
+        secure_listener=secure_listener,
+    )
     server.run(stop, grace)

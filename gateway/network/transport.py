@@ -41,6 +41,8 @@ BUFFER = 1 << 18
 # PS3.8 table 9-22: a P-DATA-TF PDU; table 9-23: the head of a presentation data value item and its message control
 # header (annex E.2).
 P_DATA_TF = 4
+# RFC 8446 5.1: what a TLS connection begins with; no PDU does.
+TLS_HANDSHAKE = 22
 _PDU_KIND = struct.Struct(">B")
 _PDU_HEAD = struct.Struct(">BxL")
 _ITEM_HEAD = struct.Struct(">LBB")
@@ -49,6 +51,8 @@ _ITEM_HEAD = struct.Struct(">LBB")
 class Timeouts:
     """How long an association waits, in seconds."""
 
+    # For a TLS handshake: some kilobytes in both directions and a signature of a slow modality.
+    handshake = 15.0
     # For an association request: a connection that does not ask is a port scanner (ARTIM, PS3.8 9.1.5).
     request = 30.0
     # In the middle of a PDU or message: a network that stands still this long is broken.
@@ -70,6 +74,13 @@ class IntakeSocket(AssociationSocket):
         connection.settimeout(Timeouts.stall)
         self._buffer = memoryview(bytearray(BUFFER))
         self._start = self._end = 0
+        self._secure = False
+
+    def secured(self, connection: Any) -> None:
+        """Go on over TLS: `connection` has taken the place of the one there was."""
+        self.socket = connection
+        connection.settimeout(Timeouts.stall)
+        self._secure = True
 
     @property
     def buffered(self) -> int:
@@ -145,7 +156,30 @@ class IntakeSocket(AssociationSocket):
         poller = select.poll()  # select.select fails from descriptor 1024 on
         for number in (descriptor, *others):
             poller.register(number, select.POLLIN)
-        return any(number == descriptor for number, _ in poller.poll(seconds * 1000))
+        # What OpenSSL has decrypted already, no poll tells.
+        if self._secure and self.socket.pending():  # type: ignore[union-attr]
+            return True
+        here = any(number == descriptor for number, _ in poller.poll(seconds * 1000))
+        return here and (not self._secure or self._is_data())
+
+    def _is_data(self) -> bool:
+        """Take in what has arrived over TLS; it may be none of ours, or not enough yet to be decrypted."""
+        assert self.socket is not None
+        self.socket.settimeout(0)
+        try:
+            self._fill()
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # who reads on is told
+        finally:
+            self.socket.settimeout(Timeouts.stall)
+        return True
+
+    def farewell(self) -> None:
+        """Say over TLS, too, that nothing follows; only from the thread that reads and writes."""
+        if self._secure and self.socket is not None:
+            self.socket.farewell()  # type: ignore[attr-defined]
 
     def _shutdown_socket(self) -> None:
         """Close; pynetdicom's own leaves the descriptor open if the peer was faster."""
@@ -241,6 +275,9 @@ class UpperLayer(DULServiceProvider):
         # The base class does this after reading: too late on a slow line, or with one PDU close behind the other.
         self._idle_timer.restart()
         try:
+            if self.state_machine.current_state == "Sta2" and connection.peek(_PDU_KIND) == (TLS_HANDSHAKE,):
+                remedy = "have it call the port for TLS, or without TLS"
+                warning("association.tls_unexpected", address=self.assoc.requestor.address, remedy=remedy)
             if self.state_machine.current_state == "Sta6" and connection.peek(_PDU_KIND) == (P_DATA_TF,):
                 self._hand_over(connection)
             else:
@@ -306,6 +343,7 @@ class UpperLayer(DULServiceProvider):
     def _drain(self, connection: IntakeSocket) -> None:
         """Leave it to the peer to close first, for a while; a close with bytes unread would destroy what was sent."""
         deadline = time.monotonic() + Timeouts.closing
+        connection.farewell()
         with contextlib.suppress(OSError):
             while connection.wait(max(0.0, deadline - time.monotonic())):
                 if not connection.discard():
@@ -368,12 +406,20 @@ class IncomingAssociation(Association):
     def connection_lost(self) -> None:
         """Called in the thread of the upper layer when it ends."""
 
+    def prepare(self) -> bool:
+        """Called first, in the thread of the association; False if nothing can come of the connection."""
+        return True
+
     def serve(self) -> None:
         """Negotiate and serve; called in the thread of the association."""
         raise NotImplementedError
 
     def run_reactor(self) -> None:
         """Run both threads to their end."""
+        if not self.prepare():
+            if self.dul.socket is not None:
+                self.dul.socket._shutdown_socket()
+            return
         self.dul.start()
         self._started_dul = True
         try:

@@ -5,11 +5,10 @@ What an association is made of is not known here: `Outbound` is implemented in t
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.archive.rows import InstanceRow
 from gateway.errors import GatewayError, NetworkError
@@ -18,11 +17,22 @@ from gateway.observe import warning
 from gateway.retrieval.rendition import WHOLE, Offer, Rendition, Sources, choose, offers, refusal
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
 
+if TYPE_CHECKING:
+    import ssl
+
 # Presentation context IDs are the odd numbers of one byte (PS3.8 9.3.2.2).
 MAX_CONTEXTS = 128
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 PROCESSING_FAILURE = 0x0110
+
+
+class Secured(Protocol):
+    """What a connection is secured with."""
+
+    def client(self) -> ssl.SSLContext:
+        """Return what calls others; raises `NetworkError` if there is nothing usable."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Destination:
         Of the peer.
     calling_ae : str
         Our own AE title towards it.
-    tls : ssl.SSLContext or None
+    tls : object or None
         For a secure connection.
     deflate : bool
         Whether it is offered native objects deflated.
@@ -45,7 +55,8 @@ class Destination:
     host: str
     port: int
     calling_ae: str
-    tls: ssl.SSLContext | None = None
+    tls: Secured | None = None
+    verify_name: str | None = None
     deflate: bool = False
 
     def __str__(self) -> str:

@@ -27,6 +27,7 @@ from gateway.service.tables import (
     Quota,
     Storage,
     Table,
+    Tls,
     ViewName,
 )
 
@@ -34,9 +35,15 @@ __all__ = ["EXAMPLE", "Config", "ConfigErrors", "Quota", "as_toml", "find", "loa
 
 DEFAULT_PATH = Path("/etc/gateway/gateway.toml")
 
-TABLES: dict[str, type[Table]] = {"gateway": Gateway, "intake": Intake, "storage": Storage, "commitment": Commitment}
+TABLES: dict[str, type[Table]] = {
+    "gateway": Gateway,
+    "intake": Intake,
+    "storage": Storage,
+    "commitment": Commitment,
+    "tls": Tls,
+}
 LISTS: dict[str, type[Table]] = {"peer": Peer, "destination": Destination}
-SECTIONS = ("gateway", "views", "intake", "storage", "commitment", "peer", "destination")
+SECTIONS = ("gateway", "views", "intake", "storage", "commitment", "tls", "peer", "destination")
 
 
 class ConfigErrors(ConfigError):
@@ -221,20 +228,26 @@ def _deflated_for_nobody(config: Config) -> Iterator[Finding]:
             yield f"{key}.deflate", "nothing is sent to this peer", {"found": True, "remedy": remedy}
 
 
+def _address(entry: Any) -> str:
+    verified = f" as {entry.verify_name}" if entry.verify_name else ""
+    return f"{entry.host}:{entry.port}" + (f" over TLS{verified}" if entry.tls else "")
+
+
 def _two_addresses(config: Config) -> Iterator[Finding]:
     peers = {peer.ae_title: (key, peer) for key, peer in _entries(config, "peer") if peer.port is not None}
     for key, destination in _entries(config, "destination"):
         other, peer = peers.get(destination.ae_title, ("", destination))
-        if (peer.host, peer.port) != (destination.host, destination.port):
-            expected = f"{peer.host}:{peer.port}, as in {other}: a C-MOVE to {peer.ae_title} must have one address"
-            found = f"{destination.host}:{destination.port}"
+        if _address(peer) != _address(destination):
+            expected = f"{_address(peer)}, as in {other}: a C-MOVE to {peer.ae_title} must have one address"
+            found = _address(destination)
             yield key, "one AE title with two addresses", {"found": found, "expected": expected}
 
 
 def _deliveries_to_self(config: Config) -> Iterator[Finding]:
     own = {config.gateway.bind, "localhost", "127.0.0.1", "::1"}
+    ports = {config.gateway.port, config.tls.port if config.tls.certificate else config.gateway.port}
     for key, destination in _entries(config, "destination"):
-        if destination.port == config.gateway.port and destination.host in own:
+        if destination.port in ports and destination.host in own:
             found = f"{destination.ae_title} at {destination.host}:{destination.port}"
             remedy = "the box would deliver to itself: name the address of the PACS"
             yield key, "this is the gateway's own address", {"found": found, "remedy": remedy}
@@ -266,6 +279,31 @@ def _fetching_without_right(config: Config) -> Iterator[Finding]:
             yield f"{other}.may", f"{key} has mode pull", {"found": ", ".join(peer.may), "remedy": remedy}
 
 
+def _halves_of_tls(config: Config) -> Iterator[Finding]:
+    tls = config.tls
+    for one, other in (("certificate", "key"), ("key", "certificate")):
+        if getattr(tls, one) is not None and getattr(tls, other) is None:
+            yield f"tls.{other}", "missing", {"expected": f"the file that belongs to tls.{one}"}
+    if tls.client_certificates and tls.authorities is None:
+        remedy = "name the file of those who sign the certificates of callers: whom the system trusts would let many in"
+        yield "tls.authorities", "tls.client_certificates needs it", {"remedy": remedy}
+    if tls.plain != "all" and tls.certificate is None:
+        remedy = "nobody could call: give tls.certificate and tls.key"
+        yield "tls.plain", "without TLS", {"found": tls.plain, "expected": '"all"', "remedy": remedy}
+    if tls.certificate is not None and tls.port == config.gateway.port:
+        yield "tls.port", "given twice", {"found": tls.port, "expected": "a port other than gateway.port"}
+
+
+def _tls_of_nobody(config: Config) -> Iterator[Finding]:
+    for name in LISTS:
+        for key, table in _entries(config, name):
+            if table.tls and table.port is None:
+                remedy = "add host and port; callers over TLS come to tls.port"
+                yield f"{key}.tls", "the peer is not called", {"found": True, "remedy": remedy}
+            if table.verify_name is not None and not table.tls:
+                yield f"{key}.verify_name", "nothing is verified without tls", {"remedy": f"add {key}.tls = true"}
+
+
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _own_titles,
     _repeated_titles,
@@ -275,6 +313,8 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _deliveries_to_self,
     _views_to_fetch,
     _fetching_without_right,
+    _halves_of_tls,
+    _tls_of_nobody,
 )
 
 

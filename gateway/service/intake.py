@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from gateway.archive.index import Archive
@@ -11,13 +10,14 @@ from gateway.network.sender import Sender
 from gateway.network.server import serve
 from gateway.network.slots import Slots
 from gateway.service.config import Config
+from gateway.service.doors import Doors
 from gateway.service.process import Stop
 from gateway.service.rooms import network_settings, origins
 
 
 def intake(
     config: Config,
-    listener: socket.socket,
+    doors: Doors,
     slots: Slots,
     progress: Progress,
     worker: int,
@@ -32,7 +32,7 @@ def intake(
     ----------
     config : Config
         The configuration.
-    listener : socket.socket
+    doors : Doors
         Bound and listening.
     slots : Slots
         Limit on associations.
@@ -54,7 +54,7 @@ def intake(
         progress.clear(worker)
     archive.files.make_ahead()
     serve(
-        listener,
+        doors.plain,
         settings,
         archive,
         slots=slots,
@@ -63,5 +63,6 @@ def intake(
         stop=stop,
         grace=grace,
         progress=progress,
+        secure_listener=doors.secure,
     )
     archive.close()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import sys
+import types
 from collections.abc import Iterator
+from typing import Any
 
 # What pydicom imports if it is installed. It takes longer and more memory than all the rest together, and pixels are
 # decoded in processes of their own (`gateway.archive.decoder`).
@@ -18,10 +21,30 @@ _HASHES = "_hashlib"
 _LONGEST_TABLE = 1000
 
 
+class _Later(types.ModuleType):
+    """Stands for ``ssl`` until somebody uses it: OpenSSL, 1 MB and more, is only for a box with TLS.
+
+    pydicom and pynetdicom import it, one for downloads, the other to annotate with one name.
+    """
+
+    SSLContext = object
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # the import system looks whether it is a package
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 @contextlib.contextmanager
 def without_decoders() -> Iterator[None]:
-    """Let pydicom, if it is imported for the first time inside, do without what it only needs to decode pixels."""
+    """Let pydicom, if it is imported for the first time inside, do without what it only needs to decode pixels.
+
+    The same goes for what only TLS needs.
+    """
     hidden = [name for name in (*_DECODERS, _HASHES) if name not in sys.modules]
+    later = sys.modules.setdefault("ssl", _Later("ssl"))
     # Nearly all that an import makes stays. To look through it again and again for garbage took a fifth of the time.
     collecting = gc.isenabled()
     gc.disable()
@@ -30,6 +53,8 @@ def without_decoders() -> Iterator[None]:
     try:
         yield
     finally:
+        if isinstance(later, _Later) and sys.modules.get("ssl") is later:
+            del sys.modules["ssl"]
         for name in hidden:
             del sys.modules[name]
         if collecting:

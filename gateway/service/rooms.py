@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.archive.views import View, view_named
 from gateway.network.policy import NetworkSettings, Peer
@@ -12,7 +16,14 @@ from gateway.pipeline.promises import PromisePolicy
 from gateway.pipeline.retry import Backoff
 from gateway.pipeline.visits import Target
 from gateway.retrieval.engine import Destination
+from gateway.service import tables
 from gateway.service.config import Config
+
+if TYPE_CHECKING:
+    from gateway.network.secure import Security
+
+# Where a file that is only named is looked for, after the credentials that systemd hands the service.
+TLS_FOLDER = Path("/etc/gateway/tls")
 
 
 def network_settings(config: Config) -> NetworkSettings:
@@ -27,7 +38,40 @@ def network_settings(config: Config) -> NetworkSettings:
         priors_from=frozenset(destination.ae_title for destination in config.destination),
         pulls={to.ae_title: view_named(to.view) for to in config.destination if to.mode == "pull"},
         query_wait=config.intake.query_wait_seconds,
+        tls=security(config) if config.tls.certificate else None,
     )
+
+
+def security(config: Config) -> Security | None:
+    """Return the certificate of the box and whom it trusts, None if nothing is done over TLS.
+
+    It is the same for everybody in this process and its forks, so that what is renewed is renewed for all.
+    """
+    if config.tls.certificate is None and not any(entry.tls for entry in _entries(config)):
+        return None
+    files = (config.tls.certificate, config.tls.key, config.tls.authorities)
+    return _security(*(None if name is None else pem_file(name) for name in files), config.tls.demanding)
+
+
+@functools.cache
+def _security(certificate: Path | None, key: Path | None, authorities: Path | None, demanding: bool) -> Security:
+    from gateway.network.secure import Identity, Security  # OpenSSL, only where it is needed
+
+    return Security(Identity(certificate, key, authorities, demanding))
+
+
+def pem_file(name: str) -> Path:
+    """Return where a file for TLS is: a path is itself, a name is a credential of the service or in `TLS_FOLDER`."""
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), name)
+    return credential if credential.exists() else TLS_FOLDER / name
+
+
+def addresses(config: Config) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
+    """Return where the box listens, without TLS and with it."""
+    own, tls = config.gateway, config.tls
+    local = "::1" if ":" in own.bind else "127.0.0.1"
+    plain = {"all": (own.bind, own.port), "loopback": (local, own.port), "off": None}[tls.plain]
+    return plain, (own.bind, tls.port) if tls.certificate else None
 
 
 def _peers(config: Config) -> Iterator[Peer]:
@@ -51,15 +95,23 @@ def destinations(config: Config) -> dict[str, Destination]:
     # Who is destination and peer has one address, and gets what either entry says.
     deflate = {peer.ae_title for peer in config.peer if peer.deflate}
     deflate |= {to.ae_title for to in config.destination if to.deflate}
-    found = {
-        peer.ae_title: Destination(peer.ae_title, peer.host, peer.port, own, deflate=peer.ae_title in deflate)
-        for peer in config.peer
-        if peer.host is not None and peer.port is not None
+    return {
+        entry.ae_title: Destination(
+            entry.ae_title,
+            entry.host,
+            entry.port,
+            own,
+            tls=security(config) if entry.tls else None,
+            verify_name=entry.verify_name,
+            deflate=entry.ae_title in deflate,
+        )
+        for entry in _entries(config)
+        if entry.host is not None and entry.port is not None
     }
-    return found | {
-        to.ae_title: Destination(to.ae_title, to.host, to.port, own, deflate=to.ae_title in deflate)
-        for to in config.destination
-    }
+
+
+def _entries(config: Config) -> tuple[tables.Peer | tables.Destination, ...]:
+    return (*config.peer, *config.destination)
 
 
 def origins(config: Config) -> Callable[[str], tuple[bool, bool]]:

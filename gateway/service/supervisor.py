@@ -7,13 +7,10 @@ index. SIGHUP has the configuration read again; the address stays open meanwhile
 
 from __future__ import annotations
 
-import errno
 import functools
 import gc
 import logging
-import socket
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,13 +18,14 @@ from gateway.archive.files import Files
 from gateway.archive.index import Archive
 from gateway.archive.jobs import COMMIT, CONVERT, DELIVER
 from gateway.archive.progress import Progress
-from gateway.errors import ConfigError, NetworkError
+from gateway.errors import GatewayError
 from gateway.network.slots import Slots
 from gateway.observe import event, warning
 from gateway.pipeline.convert import ConversionPolicy
 from gateway.pipeline.retry import Backoff
 from gateway.service import rooms, sd, worker
 from gateway.service.config import Config
+from gateway.service.doors import Doors
 from gateway.service.heap import fill_holes
 from gateway.service.intake import intake
 from gateway.service.keeper import Keeper
@@ -36,10 +34,8 @@ from gateway.service.liveness import Pulse, Watched
 from gateway.service.lock import locked
 from gateway.service.process import Role, Stop
 
-BACKLOG = 64
-
-# Keys of [gateway] that a reload cannot change: the address is bound, the data directory is locked.
-FIXED = ("bind", "port", "data_dir")
+# Keys that a reload cannot change, by table: the addresses are bound, the data directory is locked.
+FIXED = {"gateway": ("bind", "port", "data_dir"), "tls": ("port", "plain")}
 
 
 @dataclass(frozen=True)
@@ -90,37 +86,37 @@ def run(config: Config, tuning: Tuning | None = None, read: Callable[[], Config]
     ArchiveError
         If the data directory cannot be used, or another box has it.
     NetworkError
-        If the address cannot be bound.
+        If an address cannot be bound, or what TLS needs cannot be read.
     """
     tuning = tuning or Tuning()
     data_dir = Path(config.gateway.data_dir)
     Files(data_dir).prepare()
     with locked(data_dir, tuning.patience):
-        listener = listen(config.gateway.bind, config.gateway.port, tuning.patience)
+        if (security := rooms.security(config)) is not None:
+            security.renew()
+        doors = Doors.open(config, tuning.patience)
         _put_in_order(config, data_dir)
-        keeper = Keeper(_roles(config, tuning, listener), grace=2 * tuning.grace)
+        keeper = Keeper(_roles(config, tuning, doors), grace=2 * tuning.grace)
         # What exists now is never collected: looking at it would only unshare its pages.
         gc.collect()
         fill_holes()
         gc.freeze()
-        reloader = _Reloader(config, tuning, listener, read)
-        keeper.run(reloader.ready, functools.partial(_stopping, listener), reloader.reload)
+        reloader = _Reloader(config, tuning, doors, read)
+        keeper.run(reloader.ready, functools.partial(_stopping, doors), reloader.reload)
         event("stopped")
 
 
 class _Reloader:
     """What the box is run with, and how that changes."""
 
-    def __init__(
-        self, config: Config, tuning: Tuning, listener: socket.socket, read: Callable[[], Config] | None
-    ) -> None:
+    def __init__(self, config: Config, tuning: Tuning, doors: Doors, read: Callable[[], Config] | None) -> None:
         self._config = config
         self._tuning = tuning
-        self._listener = listener
+        self._doors = doors
         self._read = read
 
     def ready(self) -> None:
-        _ready(self._config, self._listener)
+        _ready(self._config, self._doors)
 
     def reload(self) -> Callable[[], list[Role]] | None:
         """Read the configuration; None if it cannot take the place of the present one, which then stays."""
@@ -128,13 +124,17 @@ class _Reloader:
             return None
         try:
             fresh = self._read()
-        except ConfigError as error:
+            if fixed := ", ".join(_fixed(self._config, fresh)):
+                event("reload.refused", logging.ERROR, reason=f"{fixed} changed; restart the gateway for that")
+                return None
+            if (security := rooms.security(fresh)) is not None:
+                security.renew()
+                if fresh == self._config:
+                    # The next connections have the certificate of now; those there are go on.
+                    event("tls.renewed", certificate=security.identity.certificate)
+                    return None
+        except GatewayError as error:
             event("reload.refused", logging.ERROR, reason=error)
-            return None
-        fixed = [key for key in FIXED if getattr(fresh.gateway, key) != getattr(self._config.gateway, key)]
-        if fixed:
-            keys = ", ".join(f"gateway.{key}" for key in fixed)
-            event("reload.refused", logging.ERROR, reason=f"{keys} changed; restart the gateway for that")
             return None
         event("reloading")
         self._config = fresh
@@ -142,30 +142,17 @@ class _Reloader:
 
     def _roles(self) -> list[Role]:
         _put_in_order(self._config, self._config.data_dir)
-        return _roles(self._config, self._tuning, self._listener)
+        return _roles(self._config, self._tuning, self._doors)
 
 
-def listen(host: str, port: int, patience: float) -> socket.socket:
-    """Return a listening socket, waiting a little for a predecessor to free the address."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-                0
-            ]
-            # "::" is every address, those of IPv4 included.
-            both = family == socket.AF_INET6 and address[0] == "::"
-            return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            raise NetworkError(
-                f"{host}:{port}",
-                "cannot listen there",
-                found=error.strerror or str(error),
-                remedy="check gateway.bind and gateway.port, and what else listens",
-            ) from error
+def _fixed(before: Config, after: Config) -> Iterator[str]:
+    """Yield the keys that a reload cannot change, and would have to."""
+    for table, keys in FIXED.items():
+        for key in keys:
+            if getattr(getattr(before, table), key) != getattr(getattr(after, table), key):
+                yield f"{table}.{key}"
+    if (before.tls.certificate is None) != (after.tls.certificate is None):
+        yield "tls.certificate"
 
 
 def _put_in_order(config: Config, data_dir: Path) -> None:
@@ -183,7 +170,7 @@ def _put_in_order(config: Config, data_dir: Path) -> None:
     archive.close()
 
 
-def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role]:
+def _roles(config: Config, tuning: Tuning, doors: Doors) -> list[Role]:
     data_dir = config.data_dir
     targets = rooms.targets(config)
     slots = Slots(tuning.intake_workers, config.intake.max_associations)
@@ -199,11 +186,11 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
     committing = tuple(Pulse(one.name, tuning.delivering) for one in worker.PROMISERS)
 
     def convert(stop: Stop) -> None:
-        listener.close()
+        doors.close()
         worker.convert(data_dir, config.intake.study_quiet_seconds, policy, Watched(stop, converting))
 
     def deliver(stop: Stop) -> None:
-        listener.close()
+        doors.close()
         worker.deliver(data_dir, works, tuning.deliveries, promises, committing, stop, tuning.grace)
 
     def intake_of(number: int) -> Role:
@@ -212,7 +199,7 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
 
         def main(stop: Stop) -> None:
             watched = Watched(stop, accepting)
-            intake(config, listener, slots, progress, number, watched, grace=tuning.grace, recover=died)
+            intake(config, doors, slots, progress, number, watched, grace=tuning.grace, recover=died)
 
         def on_death() -> None:
             nonlocal died
@@ -228,13 +215,15 @@ def _roles(config: Config, tuning: Tuning, listener: socket.socket) -> list[Role
     ]
 
 
-def _ready(config: Config, listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
-    event("ready", ae_title=config.gateway.ae_title, address=host, port=port)
+def _ready(config: Config, doors: Doors) -> None:
+    names = [door.getsockname() if door is not None else None for door in doors]
+    address = next(name[0] for name in names if name)
+    port, tls_port = (name and name[1] for name in names)
+    event("ready", ae_title=config.gateway.ae_title, address=address, port=port, tls_port=tls_port)
     sd.notify("READY=1")
 
 
-def _stopping(listener: socket.socket) -> None:
+def _stopping(doors: Doors) -> None:
     sd.notify("STOPPING=1")
     event("stopping")
-    listener.close()
+    doors.close()

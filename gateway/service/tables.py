@@ -40,11 +40,21 @@ means = "delivered"           # or "stored"
 patience_hours = 24           # then what is not safe is reported as failed
 answer_days = 7               # that an answer nobody takes is tried again
 
+[tls]                         # DICOM over TLS: see tls.md in the manual
+port = 2762                   # listens where there is a certificate
+# certificate = "gateway.crt" # in /etc/gateway/tls, or a credential of the service, or a path
+# key = "gateway.key"
+# authorities = "peers.crt"   # who signs the certificates of peers
+# client_certificates = true  # callers must have one; the default where there are authorities
+plain = "all"                 # or "loopback", "off": who may call without TLS
+
 [[peer]]
 ae_title = "CT1"
 host = "192.0.2.10"           # optional: calls must come from here
 port = 104                    # needed when it is a C-MOVE destination
 may = ["store", "query", "retrieve", "commit"]
+tls = false                   # true: it is called over TLS
+# verify_name = "ct1.example" # its certificate is for that name, and not for host
 convert = true                # false: this peer's images are passed on as they are
 deflate = false               # true: what a C-MOVE sends there is offered deflated
 
@@ -52,6 +62,8 @@ deflate = false               # true: what a C-MOVE sends there is offered defla
 ae_title = "PACS"
 host = "192.0.2.20"
 port = 104
+tls = false                   # true: it is called over TLS
+# verify_name = "pacs.example"
 mode = "push"                 # or "pull": it is notified and fetches
 view = "enhanced"             # received | classic | enhanced
 when_refused = "classic"      # PACS refuses the enhanced SOP class: send classic, or "hold"
@@ -70,6 +82,15 @@ AETitle = Annotated[
 Port = Annotated[int, Meta(ge=1, le=65535, title="a port number from 1 to 65535")]
 Host = Annotated[str, Meta(pattern=r"^[^\s/]+\Z", title="a host name or an IP address")]
 Folder = Annotated[str, Meta(pattern=r"^/", title="an absolute path")]
+Pem = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/\S.*|[A-Za-z0-9_][A-Za-z0-9_.-]*)\Z",
+        title="a file in PEM: an absolute path, or a name of letters, digits, dots and dashes",
+    ),
+]
+PemFile = Annotated[Pem | None, Meta(title=Pem.__metadata__[0].title)]
+CertifiedName = Annotated[str, Meta(pattern=r"^[^\s/.][^\s/]*\Z", title="a host name or an IP address")]
 Seconds = Annotated[float, Meta(ge=0, le=604800, title="a number of seconds from 0 to 604800 (a week)")]
 Days = Annotated[float, Meta(ge=0, le=36500, title="a number of days from 0 to 36500")]
 Hours = Annotated[float, Meta(ge=0, le=8760, title="a number of hours from 0 to 8760 (a year)")]
@@ -83,6 +104,7 @@ QuotaText = Annotated[
 ]
 Switch = Annotated[bool, Meta(title="true or false")]
 ViewName = Annotated[Literal["received", "classic", "enhanced"], Meta(title='"received", "classic" or "enhanced"')]
+Plain = Annotated[Literal["all", "loopback", "off"], Meta(title='"all", "loopback" or "off"')]
 PeerPolicy = Annotated[Literal["reject", "accept"], Meta(title='"reject" or "accept"')]
 Refusal = Annotated[Literal["classic", "hold"], Meta(title='"classic" or "hold"')]
 Means = Annotated[Literal["delivered", "stored"], Meta(title='"delivered" or "stored"')]
@@ -96,6 +118,14 @@ Services = Annotated[
 def says(text: str) -> Meta:
     """What the manual says about a key."""
     return Meta(description=text)
+
+
+OverTls = Annotated[Switch, says("It is called over TLS.")]
+VerifyName = Annotated[
+    CertifiedName | None,
+    Meta(title=CertifiedName.__metadata__[0].title),
+    says("With `tls`: the name its certificate is for, if that is not `host`."),
+]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,6 +182,35 @@ class Commitment(Table, frozen=True):
     answer_days: Annotated[Days, says("How long an answer that the modality does not take is tried again.")] = 7
 
 
+class Tls(Table, frozen=True):
+    """``[tls]``: secure connections."""
+
+    port: Annotated[Port, says("Port for callers over TLS; the box listens there if it has a certificate.")] = 2762
+    certificate: Annotated[
+        PemFile,
+        says("Certificate of the box, then those between it and its authority; shown to callers and to who is called."),
+    ] = None
+    key: Annotated[
+        PemFile,
+        says("Private key of the certificate, without a password."),
+    ] = None
+    authorities: Annotated[
+        PemFile,
+        says("Authorities that may have signed the certificates of peers; without it those that the system trusts."),
+    ] = None
+    client_certificates: Annotated[
+        Switch | None,
+        Meta(title=Switch.__metadata__[0].title),
+        says("Whether callers must have a certificate; without it they must where there are `authorities`."),
+    ] = None
+    plain: Annotated[Plain, says("Who may call without TLS, at `gateway.port`.")] = "all"
+
+    @property
+    def demanding(self) -> bool:
+        """Whether callers must have a certificate."""
+        return self.authorities is not None if self.client_certificates is None else self.client_certificates
+
+
 class Peer(Table, frozen=True):
     """``[[peer]]``: a caller the box knows."""
 
@@ -160,6 +219,8 @@ class Peer(Table, frozen=True):
     port: Annotated[
         Port | None, Meta(title=Port.__metadata__[0].title), says("With `host`: the peer is a C-MOVE destination.")
     ] = None
+    tls: OverTls = False
+    verify_name: VerifyName = None
     may: Annotated[Services, says("What the peer may ask for.")] = ("store", "query", "retrieve", "commit")
     convert: Annotated[Switch, says("`false`: images of this peer are passed on as they are.")] = True
     deflate: Annotated[
@@ -173,6 +234,8 @@ class Destination(Table, frozen=True):
     ae_title: Annotated[AETitle, says("AE title of the destination.")]
     host: Annotated[Host, says("Host of the destination.")]
     port: Annotated[Port, says("Port of the destination.")]
+    tls: OverTls = False
+    verify_name: VerifyName = None
     mode: Annotated[
         Mode, says("`push`: studies are sent to it; `pull`: it is notified of them and fetches them itself.")
     ] = "push"
@@ -214,6 +277,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake = Intake()
     storage: Storage = Storage()
     commitment: Commitment = Commitment()
+    tls: Tls = Tls()
     peer: tuple[Peer, ...] = ()
     destination: tuple[Destination, ...] = ()
 

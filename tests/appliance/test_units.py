@@ -66,7 +66,7 @@ def test_the_service_may_do_what_the_gateway_does() -> None:
     service = settings("Service")
     # Its conversion worker is nicer than the rest: a call that a filter of resources forbids.
     assert service["SystemCallFilter"][-1] == "setpriority"
-    assert service["SocketBindAllow"] == ["tcp:11112"]
+    assert service["SocketBindAllow"] == ["tcp:11112", "tcp:2762"]
     assert service["StateDirectory"] == ["gateway"]
 
 

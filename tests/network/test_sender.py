@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -97,34 +95,6 @@ def test_S1_storescp_of_pynetdicom_gets_the_bytes_of_the_data_set() -> None:
     finally:
         server.shutdown()
     assert received == [(header.path.read_bytes()[header.dataset_offset :], "GATEWAY")]
-
-
-def test_secure_connection(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *(need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    served.load_cert_chain(certificate, key)
-    received: list[int] = []
-    ae = AE("PEER")
-    ae.supported_contexts = AllStoragePresentationContexts
-    handlers = [(evt.EVT_C_STORE, lambda event: received.append(len(event.request.DataSet.getvalue())) or 0x0000)]
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=served)
-    try:
-        context = ssl.create_default_context(cafile=str(certificate))
-        header = sample()
-        assert send_file(header, destination(server.server_address[1], tls=context)).delivered
-        assert received == [header.size - header.dataset_offset]
-        with nothing_left_behind(), pytest.raises(NetworkError, match="no secure connection"):
-            send_file(header, destination(server.server_address[1], tls=ssl.create_default_context()))
-    finally:
-        server.shutdown()
 
 
 # -- what is on the wire

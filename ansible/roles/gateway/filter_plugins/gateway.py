@@ -90,6 +90,11 @@ def _only(keys: tuple[str, ...], table: dict[str, Any]) -> dict[str, Any]:
     return {key: table[key] for key in keys if key in table}
 
 
+def fixed(config: dict[str, Any], keys: dict[str, list[str]]) -> list[Any]:
+    """Return what of a configuration only a restart can change, by the keys of each table."""
+    return [config.get(table, {}).get(key) for table, names in keys.items() for key in names]
+
+
 class FilterModule:
     """What Ansible looks for."""
 
@@ -97,6 +102,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "gateway_ailments": ailments,
+            "gateway_fixed": fixed,
             "gateway_undelivered": undelivered,
             "gateway_without_patients": without_patients,
         }
