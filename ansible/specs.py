@@ -27,6 +27,9 @@ TYPES = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"
 
 WIDTH = 120
 
+# Keys that name a file: the variable is one on the controller, on the box it has a name of its own.
+FILES = {"tls": {"certificate": "gateway.crt", "key": "gateway.key", "authorities": "peers.crt"}}
+
 # What the role itself has to know (defaults/main.yml).
 DEFAULTS = {"gateway_port", "gateway_data_dir"}
 
@@ -66,6 +69,8 @@ def options() -> dict[str, Any]:
     for table, shape in config.TABLES.items():
         for key, about in keys(shape):
             name = variable(table, key)
+            if key in FILES.get(table, ()):
+                about = {"type": "path", "description": f"{about['description']} A file on the controller."}
             if name in DEFAULTS:
                 about = {**about, "default": getattr(shape(), key)}
             found[name] = about
@@ -77,13 +82,16 @@ def options() -> dict[str, Any]:
 
 
 def names() -> dict[str, Any]:
-    """Return the variable of each key, table by table."""
-    tables = {table: {key: variable(table, key) for key, _ in keys(shape)} for table, shape in config.TABLES.items()}
-    lists = {table: f"gateway_{table}s" for table in config.LISTS}
+    """Return the variable of each key, table by table, and the name on the box of each file that one brings."""
     return {
-        "__gateway_tables": tables,
-        "__gateway_lists": lists,
+        "__gateway_tables": {
+            table: {key: variable(table, key) for key, _ in keys(shape)} for table, shape in config.TABLES.items()
+        },
+        "__gateway_lists": {table: f"gateway_{table}s" for table in config.LISTS},
         "__gateway_fixed": {table: list(keys) for table, keys in FIXED.items()},
+        "__gateway_files": {
+            variable(table, key): name for table, names in FILES.items() for key, name in names.items()
+        },
     }
 
 

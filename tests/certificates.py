@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tools import need
 
-from gateway.network.secure import Identity, Security
+from gateway.network.identity import Identity, Security
 
 
 class Pair(NamedTuple):

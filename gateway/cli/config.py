@@ -16,7 +16,8 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def check(file: Path) -> None:
+@click.option("--files", is_flag=True, help="Look also whether what is named for TLS can be used.")
+def check(file: Path, files: bool) -> None:
     """Check FILE and say everything that is wrong with it.
 
     Every problem is one line on stderr with file, key, what was found and what was expected. Entries of [[peer]] and
@@ -25,6 +26,11 @@ def check(file: Path) -> None:
     from gateway.service import config
 
     checked = config.load(file)
+    if files:
+        from gateway.service.rooms import security
+
+        if (tls := security(checked)) is not None:
+            tls.renew()
     for remark in config.remarks(checked):
         click.echo(f"{file}: note: {remark}")
     click.echo(f"{file}: ok")

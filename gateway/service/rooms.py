@@ -20,7 +20,7 @@ from gateway.service import tables
 from gateway.service.config import Config
 
 if TYPE_CHECKING:
-    from gateway.network.secure import Security
+    from gateway.network.identity import Security
 
 # Where a file that is only named is looked for, after the credentials that systemd hands the service.
 TLS_FOLDER = Path("/etc/gateway/tls")
@@ -55,7 +55,7 @@ def security(config: Config) -> Security | None:
 
 @functools.cache
 def _security(certificate: Path | None, key: Path | None, authorities: Path | None, demanding: bool) -> Security:
-    from gateway.network.secure import Identity, Security  # OpenSSL, only where it is needed
+    from gateway.network.identity import Identity, Security  # OpenSSL, only where it is needed
 
     return Security(Identity(certificate, key, authorities, demanding))
 
@@ -70,7 +70,7 @@ def addresses(config: Config) -> tuple[tuple[str, int] | None, tuple[str, int] |
     """Return where the box listens, without TLS and with it."""
     own, tls = config.gateway, config.tls
     local = "::1" if ":" in own.bind else "127.0.0.1"
-    plain = {"all": (own.bind, own.port), "loopback": (local, own.port), "off": None}[tls.plain]
+    plain = {"all": (own.bind, own.port), "loopback": (local, own.port), "nobody": None}[tls.plain]
     return plain, (own.bind, tls.port) if tls.certificate else None
 
 

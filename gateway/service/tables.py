@@ -46,7 +46,7 @@ port = 2762                   # listens where there is a certificate
 # key = "gateway.key"
 # authorities = "peers.crt"   # who signs the certificates of peers
 # client_certificates = true  # callers must have one; the default where there are authorities
-plain = "all"                 # or "loopback", "off": who may call without TLS
+plain = "all"                 # or "loopback", "nobody": who may call without TLS
 
 [[peer]]
 ae_title = "CT1"
@@ -104,7 +104,7 @@ QuotaText = Annotated[
 ]
 Switch = Annotated[bool, Meta(title="true or false")]
 ViewName = Annotated[Literal["received", "classic", "enhanced"], Meta(title='"received", "classic" or "enhanced"')]
-Plain = Annotated[Literal["all", "loopback", "off"], Meta(title='"all", "loopback" or "off"')]
+Plain = Annotated[Literal["all", "loopback", "nobody"], Meta(title='"all", "loopback" or "nobody"')]
 PeerPolicy = Annotated[Literal["reject", "accept"], Meta(title='"reject" or "accept"')]
 Refusal = Annotated[Literal["classic", "hold"], Meta(title='"classic" or "hold"')]
 Means = Annotated[Literal["delivered", "stored"], Meta(title='"delivered" or "stored"')]

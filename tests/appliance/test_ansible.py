@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from archive_tools import ct, derive, store
+from certificates import Authority
 from tools import need
 
 from gateway.archive.index import Archive, Settlement
@@ -163,6 +164,9 @@ EVERYTHING = {
     "gateway_commitment_means": "stored",
     "gateway_commitment_patience_hours": 1.5,
     "gateway_commitment_answer_days": 3,
+    "gateway_tls_port": 12762,
+    "gateway_tls_client_certificates": False,
+    "gateway_tls_plain": "loopback",
     "gateway_peers": [
         {"ae_title": 'A"B', "host": "ct.example.org", "port": "104", "may": ["store"], "convert": "no"},
         {"ae_title": "MR 1"},
@@ -203,11 +207,20 @@ def example() -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fleet, Any]:
     folder = tmp_path_factory.mktemp("fleet")
-    everything = EVERYTHING | {"gateway_data_dir": str(folder / "archive")}
+    authority = Authority(folder / "authority")
+    pair, other = authority.issue("gateway"), authority.issue("other")
+    files = {
+        "gateway_tls_certificate": str(pair.certificate),
+        "gateway_tls_key": str(pair.key),
+        "gateway_tls_authorities": str(authority.certificate),
+    }
+    everything = EVERYTHING | files | {"gateway_data_dir": str(folder / "archive")}
     wrong = {name: variables for name, (variables, _) in WRONG.items()}
     Archive(folder / "data").close()
     changing = {name: {"gateway_data_dir": str(folder / "data")} for name in ("new", "moved", "left")}
-    fleet = Fleet(folder, {**example(), "everything": everything, "nothing": {}, **changing, **wrong})
+    unfit = files | {"gateway_tls_key": str(other.key)}
+    hosts = {"everything": everything, "nothing": {}, "unfit": unfit, **changing, **wrong}
+    fleet = Fleet(folder, {**example(), **hosts})
     return fleet, fleet.configure()
 
 
@@ -260,6 +273,27 @@ def test_every_key_can_be_set(written: tuple[Fleet, Any]) -> None:
     assert {"MemoryMax=1G", f"ReadWritePaths={archive}", f"RequiresMountsFor={archive}"} < lines
     assert "IPAddressAllow=2001:db8::20" in lines
     assert "IPAddressAllow=ct.example.org" not in lines  # a name: systemd would not take it
+
+
+def test_a_key_is_for_root_alone_and_comes_as_a_credential(written: tuple[Fleet, Any]) -> None:
+    fleet, done = written
+    folder = fleet.folder / "everything" / "etc" / "tls"
+    assert sorted(path.name for path in folder.iterdir()) == ["gateway.crt", "gateway.key", "peers.crt"]
+    assert (folder / "gateway.key").read_text() == (fleet.folder / "authority" / "gateway.key").read_text()
+    assert [(folder / name).stat().st_mode & 0o777 for name in ("gateway.crt", "gateway.key")] == [0o644, 0o600]
+    tls = fleet.toml("everything").tls
+    assert (tls.certificate, tls.key, tls.authorities) == ("gateway.crt", "gateway.key", "peers.crt")
+    lines = fleet.dropin("everything")
+    assert f"LoadCredential=gateway.key:{folder}/gateway.key" in lines
+    assert lines[lines.index("SocketBindAllow=") + 2] == "SocketBindAllow=tcp:12762"
+    assert not [line for line in fleet.dropin("nothing") if "LoadCredential" in line]
+    assert "PRIVATE KEY" not in done.stdout
+
+
+def test_a_pair_that_does_not_fit_replaces_nothing(written: tuple[Fleet, Any]) -> None:
+    fleet, done = written
+    assert "certificate and key do not belong together" in refusals(done)["unfit"]
+    assert list((fleet.folder / "unfit" / "etc").rglob("*")) == [fleet.folder / "unfit" / "etc" / "tls"]
 
 
 def test_what_is_not_set_is_left_to_the_gateway(written: tuple[Fleet, Any]) -> None:

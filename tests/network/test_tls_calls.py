@@ -18,8 +18,8 @@ from tools import need
 
 from gateway.errors import NetworkError
 from gateway.network.echo import echo
+from gateway.network.identity import Security
 from gateway.network.requestor import Timeouts
-from gateway.network.secure import Security
 from gateway.network.sender import Sender
 from gateway.objects.part10 import read_header
 from gateway.objects.stream import BytesSource, FileSource

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from box import Box, Pacs, ct_study
 from certificates import Authority, Pair
-from loopback import eventually, free_port, listening
+from loopback import listening
 from pynetdicom import AE
 from scripted_caller import CT, EXPLICIT, Caller
+from tls_box import TlsBox
 
 
 @pytest.fixture(scope="module")
@@ -24,37 +23,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def scanner(authority: Authority) -> Pair:
     return authority.issue("ct1")
-
-
-class TlsBox(Box):
-    """A gateway with a certificate, in files that can be exchanged."""
-
-    def __init__(self, folder: Path, destinations: dict[str, object], authority: Authority, **keys: str) -> None:
-        super().__init__(folder, destinations)
-        self.tls_port = free_port()
-        self.pair = Pair(folder / "gateway.crt", folder / "gateway.key")
-        self.install(authority.issue(f"box-{folder.name}"))
-        files = {"certificate": self.pair.certificate, "key": self.pair.key, "authorities": authority.certificate}
-        lines = [f'{key} = "{value}"' for key, value in {**files, **keys}.items()]
-        self.config.write_text("\n".join(["[tls]", f"port = {self.tls_port}", *lines, self.config.read_text()]))
-
-    def install(self, pair: Pair) -> None:
-        for source, target in zip(pair, self.pair, strict=True):
-            target.write_bytes(source.read_bytes())
-
-    def reload(self, *words: str) -> None:
-        assert self.process is not None
-        before = len(self.logged(*words))
-        self.process.send_signal(signal.SIGHUP)
-        eventually(lambda: len(self.logged(*words)) > before)
-
-    def served(self, authority: Authority, scanner: Pair) -> bytes:
-        """The certificate that the next caller sees."""
-        with (
-            socket.create_connection(("127.0.0.1", self.tls_port), 30) as line,
-            authority.client(scanner).wrap_socket(line, server_hostname="127.0.0.1") as secured,
-        ):
-            return secured.getpeercert(binary_form=True) or b""
 
 
 @pytest.fixture
@@ -72,7 +40,7 @@ def test_a_study_comes_in_and_goes_out_over_TLS(
     pacs = Pacs()
     pacs.tls = authority.server(authority.issue("pacs", "DNS:pacs.example"))
     destination = {"port": pacs.port, "tls": True, "verify_name": "pacs.example", "commitment": False}
-    box = TlsBox(tmp_path, {"PACS": destination}, authority, plain="off")
+    box = TlsBox(tmp_path, {"PACS": destination}, authority, plain="nobody")
     started.append(box)
     pacs.start()
     try:

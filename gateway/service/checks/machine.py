@@ -15,6 +15,7 @@ from gateway.network.requestor import Timeouts
 from gateway.retrieval.engine import Destination
 from gateway.service.checks.base import Check, Finding
 from gateway.service.config import Config
+from gateway.service.rooms import addresses
 
 # adjtimex(2): struct timex takes 208 bytes on 64-bit machines; 5 is TIME_ERROR, the clock is not synchronised.
 _TIMEX = 208
@@ -58,6 +59,15 @@ def _utc(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def running(config: Config) -> bool:
+    """Tell whether a gateway runs on this data directory."""
+    try:
+        with open(config.data_dir / "lock", "rb") as file:
+            return not try_lock(file.fileno())
+    except FileNotFoundError:
+        return False
+
+
 class Port(Check):
     """Senders must reach the gateway."""
 
@@ -67,13 +77,17 @@ class Port(Check):
     def look(self, config: Config) -> Iterator[Finding]:
         """Call the gateway as a sender would; knock at the door where no gateway runs."""
         own = config.gateway
-        host = LOCAL.get(own.bind, own.bind)
-        where = f"{own.bind}:{own.port}"
-        if not self._running(config):
-            yield self._free(host, own.port, where)
+        plain, _ = addresses(config)
+        if plain is None:
+            yield self.skipped("", "nobody calls without TLS")
+            return
+        bind, port = plain
+        host, where = LOCAL.get(bind, bind), f"{bind}:{port}"
+        if not running(config):
+            yield self._free(host, port, where)
             return
         try:
-            seconds = echo(Destination(own.ae_title, host, own.port, own.ae_title), _QUICK)
+            seconds = echo(Destination(own.ae_title, host, port, own.ae_title), _QUICK)
             yield self.ok("", f"{own.ae_title} answers at {where} in {seconds * 1000:.0f} ms")
         except NetworkError as error:
             # Who asks is a stranger to most configurations, and gets told so by a gateway that is well.
@@ -82,13 +96,6 @@ class Port(Check):
             else:
                 remedy = error.remedy or "look into its log: journalctl -u gateway"
                 yield self.failed("", f"the gateway runs and does not answer at {where}: {error.problem}", remedy)
-
-    def _running(self, config: Config) -> bool:
-        try:
-            with open(config.data_dir / "lock", "rb") as file:
-                return not try_lock(file.fileno())
-        except FileNotFoundError:
-            return False
 
     def _free(self, host: str, port: int, where: str) -> Finding:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
