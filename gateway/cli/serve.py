@@ -17,7 +17,8 @@ def command(config_path: Path | None, verbose: bool) -> None:
     """Run the gateway.
 
     Runs in the foreground and logs to stderr, or to the journal under systemd. SIGTERM or Ctrl-C stops it in order.
-    SIGHUP has it read the configuration again; a wrong one is refused with the reason, and the present one stays.
+    SIGHUP has it read the configuration again, and the files for TLS; what is wrong is refused with the reason, and the
+    present one stays.
     """
     config = load_config(config_path)
     from gateway.cli import logs

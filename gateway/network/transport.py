@@ -165,15 +165,16 @@ class IntakeSocket(AssociationSocket):
     def _is_data(self) -> bool:
         """Take in what has arrived over TLS; it may be none of ours, or not enough yet to be decrypted."""
         assert self.socket is not None
-        self.socket.settimeout(0)
         try:
-            self._fill()
+            self.socket.settimeout(0)
+            try:
+                self._fill()
+            finally:
+                self.socket.settimeout(Timeouts.stall)
         except BlockingIOError:
             return False
         except OSError:
-            return True  # who reads on is told
-        finally:
-            self.socket.settimeout(Timeouts.stall)
+            pass  # who reads on is told
         return True
 
     def farewell(self) -> None:

@@ -329,6 +329,28 @@ def test_another_run_changes_nothing_and_a_change_reloads_or_restarts(written: t
     assert fleet.toml("new").gateway.ae_title == "A2"
 
 
+def test_certificates_are_rotated_where_they_are_new_and_fit(written: tuple[Fleet, Any]) -> None:
+    fleet, _ = written
+    authority = fleet.folder / "authority"
+    pairs = {"everything": ("gateway", "gateway"), "next": ("other", "other"), "wrong": ("gateway", "other")}
+    hosts: dict[str, dict[str, Any]] = {}
+    for host, (certificate, key) in pairs.items():
+        if host != "everything":
+            shutil.copytree(fleet.folder / "everything" / "etc", fleet.folder / host / "etc")
+        names = {"certificate": authority / f"{certificate}.crt", "key": authority / f"{key}.key"}
+        hosts[host] = {f"gateway_tls_{name}": str(path) for name, path in names.items()}
+    roles = [{"import_role": {"name": "gateway", "tasks_from": part}} for part in ("found", "certificates")]
+    done = Fleet(fleet.folder, hosts).playbook([*roles, {"meta": "flush_handlers"}])
+    assert called(done, "Restart the gateway") == ["next"]
+    assert re.search(r"^everything +: ok=\d+ +changed=0 ", done.stdout, re.M), done.stdout
+    assert "certificate and key do not belong together" in refusals(done)["wrong"]
+    for host, name in (("everything", "gateway"), ("next", "other"), ("wrong", "gateway")):
+        folder = fleet.folder / host / "etc" / "tls"
+        assert sorted(path.name for path in folder.iterdir()) == ["gateway.crt", "gateway.key", "peers.crt"]
+        assert (folder / "gateway.key").read_text() == (authority / f"{name}.key").read_text()
+        assert (folder / "gateway.crt").read_text() == (authority / f"{name}.crt").read_text()
+
+
 # What is said of a box
 
 
