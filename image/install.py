@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -I
 """Install this release of the gateway, or upgrade to it. Run as root on Debian 12 or 13.
 
-    python3 install.py              install or upgrade; what is installed already is left alone
+    python3 install.py              install or upgrade; what is installed already is left alone, lost links come back
     python3 install.py --check      say what that would do, and do nothing
     python3 install.py --recover    undo an upgrade that was interrupted (done at boot by gateway-recover.service)
 
@@ -330,16 +330,26 @@ class Installation:
             if free < needed + MARGIN:
                 raise Refused(f"{folder}: has {free >> 20} MB free, {(needed + MARGIN) >> 20} are needed")
 
+    def links(self) -> dict[Path, str]:
+        """Return what leads to the release in use, `current` apart, and where to."""
+        found = {}
+        for name, folder in LINKS.items():
+            short = name.replace(".sysusers.", ".").replace(".tmpfiles.", ".")
+            found[self.root / folder / short] = f"/opt/gateway/current/systemd/{name}"
+        for name in ENABLED:
+            found[self.root / "etc/systemd/system/multi-user.target.wants" / name] = f"/etc/systemd/system/{name}"
+        found[self.root / "usr/local/bin/gateway"] = "/opt/gateway/current/bin/gateway"
+        return found
+
+    def whole(self) -> bool:
+        """Return whether every link is there; `systemctl disable` removes that of the unit, too."""
+        return all(path.is_symlink() and os.readlink(path) == target for path, target in self.links().items())
+
     def lead(self, version: str) -> None:
         """Make everything lead to a release."""
         link(self.current, f"releases/{version}")
-        for name, folder in LINKS.items():
-            short = name.replace(".sysusers.", ".").replace(".tmpfiles.", ".")
-            link(self.root / folder / short, f"/opt/gateway/current/systemd/{name}")
-        for name in ENABLED:
-            wants = self.root / "etc/systemd/system/multi-user.target.wants"
-            link(wants / name, f"/etc/systemd/system/{name}")
-        link(self.root / "usr/local/bin/gateway", "/opt/gateway/current/bin/gateway")
+        for path, target in self.links().items():
+            link(path, target)
         self.machine.reload()
 
     def tidy(self, previous: str = "") -> None:
@@ -516,7 +526,9 @@ def plan(installation: Installation, bundle: Bundle) -> str:
     old = installation.version()
     if not old:
         return f"install {bundle.version}"
-    return "" if old == bundle.version else f"upgrade from {old} to {bundle.version}"
+    if old != bundle.version:
+        return f"upgrade from {old} to {bundle.version}"
+    return "" if installation.whole() else f"restore what leads to {old}"
 
 
 def run(installation: Installation, bundle: Bundle | None, *, check: bool = False) -> None:
@@ -535,6 +547,9 @@ def run(installation: Installation, bundle: Bundle | None, *, check: bool = Fals
         installation.tidy()
         if not plan(installation, bundle):
             say(f"{bundle.version} is in use")
+        elif installation.version() == bundle.version:
+            installation.lead(bundle.version)
+            say(f"restored what leads to {bundle.version}")
         elif installation.version():
             installation.upgrade(bundle)
         else:

@@ -156,6 +156,23 @@ def test_what_is_in_use_is_left_alone(box: Installation, tmp_path: Path) -> None
     assert box.machine.log == log
 
 
+def test_links_that_are_lost_come_back_with_the_same_release(
+    box: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    units = box.root / "etc/systemd/system"
+    # What `systemctl disable gateway` removes.
+    lost = (units / "gateway.service", units / "multi-user.target.wants/gateway.service")
+    for path in lost:
+        path.unlink()
+    again = Bundle(tmp_path / "gateway-1")
+    assert plan(box, again) == "restore what leads to 1"
+    run(box, again)
+    assert all(path.is_symlink() for path in lost)
+    assert box.machine.log[-1] == "reload"
+    assert plan(box, again) == ""
+    assert "restored what leads to 1" in capsys.readouterr().out
+
+
 def test_check_says_what_would_be_done_and_does_nothing(
     box: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

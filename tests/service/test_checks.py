@@ -159,6 +159,15 @@ def test_the_probe_of_syncs_leaves_nothing(tmp_path: Path) -> None:
     assert list(asked.data_dir.iterdir()) == []
 
 
+def test_what_a_power_cut_has_left_of_a_probe_goes_with_the_next_one(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    (asked.data_dir / f".doctor-{1 << 30}.tmp").touch()  # more than any process is numbered
+    at_work = asked.data_dir / f".doctor-{os.getppid()}.tmp"
+    at_work.touch()
+    found("sync", asked)
+    assert list(asked.data_dir.iterdir()) == [at_work]
+
+
 def test_room_is_that_of_the_file_system_and_of_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = config(tmp_path)
     archive = Archive(asked.data_dir)

@@ -57,6 +57,13 @@ def mount_of(folder: Path) -> tuple[str, set[str]]:
     return found
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the probes of doctors that the power has taken; another one may be at work."""
+    for path in folder.glob(".doctor-*.tmp"):
+        if not Path("/proc", path.name.removeprefix(".doctor-").removesuffix(".tmp")).is_dir():
+            path.unlink(missing_ok=True)
+
+
 class Sync(Check):
     """Acknowledged means safe only where a sync means written."""
 
@@ -89,6 +96,7 @@ class Sync(Check):
             yield self.ok("", told)
 
     def _times(self, folder: Path) -> list[float]:
+        _remove_leftovers(folder)
         path = folder / f".doctor-{os.getpid()}.tmp"
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
