@@ -18,13 +18,17 @@ from typing import Any
 import pytest
 from certificates import Authority, Pair
 from intake import Intake, running, sample
-from loopback import eventually, nothing_left_behind
+from loopback import eventually, free_port, nothing_left_behind, program
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 from scripted_caller import ABORT, CT, EXPLICIT, RELEASE_REQUEST, Caller, data_pdu, fragment, request_pdu
 from tools import need
 
 from gateway.network.transport import MAXIMUM_PDU, Timeouts
+from gateway.objects.part10 import read_header
+from gateway.retrieval.engine import Destination
 
 HEADER, BYTES = sample()
 
@@ -99,6 +103,34 @@ def test_an_SCU_of_pynetdicom_is_served(
     assert association.send_c_store(get_testdata_file("CT_small.dcm")).Status == 0
     association.release()
     assert intake.stored_bytes() == BYTES
+
+
+def test_C_MOVE_is_asked_and_carried_out_over_TLS(
+    tmp_path: Path, authority: Authority, own: Pair, scanner: Pair
+) -> None:
+    security, port, there = authority.security(own), free_port(), tmp_path / "there"
+    there.mkdir()
+    tls = ("+tls", scanner.key, scanner.certificate, "+cf", authority.certificate)
+    destination = Destination("DEST", "127.0.0.1", port, "GATEWAY", tls=security)
+    with (
+        running(tmp_path / "box", tls=security, destinations={"DEST": destination}) as box,
+        program(need("storescp"), *tls, "+B", "+xa", "-od", there, port, port=port),
+    ):
+        with Caller(box.port) as caller:
+            store(caller)
+            caller.release()
+        (row,) = box.rows()
+        entity = AE("CT1")
+        entity.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
+        tls_args = (authority.client(scanner), "127.0.0.1")
+        association = entity.associate("127.0.0.1", box.tls_port, ae_title="GATEWAY", tls_args=tls_args)
+        keys = Dataset()
+        keys.QueryRetrieveLevel, keys.StudyInstanceUID = "STUDY", row.study
+        answers = association.send_c_move(keys, "DEST", StudyRootQueryRetrieveInformationModelMove)
+        assert [status.Status for status, _ in answers][-1] == 0
+        association.release()
+    (received,) = there.iterdir()
+    assert received.read_bytes()[read_header(received).dataset_offset :] == BYTES
 
 
 def test_the_end_is_said_over_TLS_too(intake: Intake, authority: Authority, scanner: Pair) -> None:
