@@ -15,7 +15,7 @@ class TlsBox(Box):
     """A gateway with a certificate, in files that can be exchanged."""
 
     def __init__(self, folder: Path, destinations: dict[str, object], authority: Authority, **keys: str) -> None:
-        super().__init__(folder, destinations)
+        super().__init__(folder, destinations, quiet=0.3)
         self.tls_port = free_port()
         self.pair = Pair(folder / "gateway.crt", folder / "gateway.key")
         self.install(authority.issue(f"box-{folder.name}"))

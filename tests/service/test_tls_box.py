@@ -34,14 +34,18 @@ def started() -> Iterator[list[Box]]:
             box.kill()
 
 
-def test_a_study_comes_in_and_goes_out_over_TLS(
-    tmp_path: Path, authority: Authority, scanner: Pair, started: list[Box]
+def test_a_study_comes_in_and_goes_out_over_TLS_with_a_key_that_is_a_credential(
+    tmp_path: Path, authority: Authority, scanner: Pair, started: list[Box], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pacs = Pacs()
     pacs.tls = authority.server(authority.issue("pacs", "DNS:pacs.example"))
     destination = {"port": pacs.port, "tls": True, "verify_name": "pacs.example", "commitment": False}
-    box = TlsBox(tmp_path, {"PACS": destination}, authority, plain="nobody")
+    box = TlsBox(tmp_path, {"PACS": destination}, authority, plain="nobody", key="gateway.key")
     started.append(box)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    box.pair.key.rename(credentials / "gateway.key")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     pacs.start()
     try:
         box.start()
@@ -97,19 +101,6 @@ def test_a_box_whose_certificate_cannot_be_used_does_not_start(
     with pytest.raises(AssertionError):
         box.start()
     assert f"TLS: {box.pair.key}: cannot be read: No such file or directory" in box.text()
-
-
-def test_a_name_alone_is_a_credential_of_the_service(
-    tmp_path: Path, authority: Authority, scanner: Pair, started: list[Box], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "credentials"
-    folder.mkdir()
-    box = TlsBox(tmp_path, {}, authority, key="gateway.key")
-    started.append(box)
-    box.pair.key.rename(folder / "gateway.key")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
-    box.start()
-    assert box.served(authority, scanner)
 
 
 def test_a_box_without_TLS_does_not_load_OpenSSL_for_it(tmp_path: Path, started: list[Box]) -> None:
