@@ -17,6 +17,7 @@ from appliance.playing import ROOT, Controller, copy_of_tree, release
 from appliance.using import answering_pacs, as_root, prepare_card, ready, send, wait_arrived
 from appliance.vm import Vm, card_of, get_from_card, read_root
 from box import Pacs, ct_study
+from certificates import Authority
 from tools import need
 
 pytestmark = pytest.mark.image
@@ -106,6 +107,37 @@ def test_it_did_so_under_its_hardening(vm: Vm) -> None:
     assert settings(vm, "ProtectSystem", "NoNewPrivileges", "User") == ["strict", "yes", "gateway"]
     score = vm.say("systemd-analyze security --no-pager gateway | grep 'Overall exposure'")
     assert float(score.split(":")[1].split()[0]) <= 1.5
+
+
+OVER_TLS = """
+[tls]
+certificate = "gateway.crt"
+key = "gateway.key"
+authorities = "authority.crt"
+"""
+CREDENTIAL = "[Service]\nLoadCredential=gateway.key:/etc/gateway/tls/gateway.key\n"
+
+
+def test_it_serves_over_TLS_with_a_key_that_root_alone_can_read(vm: Vm, folder: Path) -> None:
+    authority = Authority(folder / "tls")
+    certificate, key = authority.issue("gateway")
+    (folder / "tls.toml").write_text(vm.say("cat /etc/gateway/gateway.toml") + OVER_TLS)
+    (folder / "tls.conf").write_text(CREDENTIAL)
+    drop_in = "/etc/systemd/system/gateway.service.d/tls.conf"
+    vm.say("mkdir -p /etc/gateway/tls /etc/systemd/system/gateway.service.d")
+    vm.say("cp -a /etc/gateway/gateway.toml /etc/gateway/plain.toml")
+    vm.put([certificate, key, authority.certificate], "/etc/gateway/tls")
+    vm.put([folder / "tls.toml"], "/etc/gateway/gateway.toml")
+    vm.put([folder / "tls.conf"], drop_in)
+    vm.say("chown root: /etc/gateway/tls/* && chmod 600 /etc/gateway/tls/gateway.key")
+    assert vm.ssh("runuser -u gateway -- cat /etc/gateway/tls/gateway.key", check=False).returncode == 1
+    vm.say("systemctl daemon-reload && systemctl restart gateway")
+    report = json.loads(vm.ssh("gateway doctor --json", check=False).stdout)
+    found = [one for one in report["checks"] if one["code"] == "tls"]
+    assert [one["result"] for one in found] == ["ok", "ok"], found
+    assert "served" in found[1]["reason"]
+    vm.say(f"mv /etc/gateway/plain.toml /etc/gateway/gateway.toml && rm {drop_in}")
+    vm.say("systemctl daemon-reload && systemctl restart gateway")
 
 
 def test_a_power_cut_while_it_receives_loses_nothing_that_was_acknowledged(vm: Vm, pacs: Pacs) -> None:
