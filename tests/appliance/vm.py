@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -179,7 +180,7 @@ class Vm:
         """Wait until a command succeeds in the box, and return what it says."""
         # It waits there: what a session costs an emulated machine is seconds.
         loop = f"until {{ {command}; }}; do sleep 0.5; done"
-        done = self.ssh(f"timeout {seconds:.0f} sh -c '{loop}'", check=False, seconds=seconds + 120)
+        done = self.ssh(f"timeout {seconds:.0f} sh -c {shlex.quote(loop)}", check=False, seconds=seconds + 120)
         assert done.returncode == 0, (
             f"{command}: not within {seconds:.0f} s\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
