@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from archive_tools import HandClock
 
 from gateway import observe
 from gateway.archive.index import Archive
+
+if TYPE_CHECKING:
+    from certificates import Authority, Pair
 
 
 @pytest.fixture
@@ -25,6 +29,26 @@ def archive(tmp_path: Path, clock: HandClock) -> Iterator[Archive]:
     made = Archive(tmp_path / "data", clock)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs certificates."""
+    from certificates import Authority  # with it comes OpenSSL, which most tests have no use for
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def own(authority: Authority) -> Pair:
+    """The certificate of the box."""
+    return authority.issue("gateway")
+
+
+@pytest.fixture(scope="module")
+def scanner(authority: Authority) -> Pair:
+    """That of a caller."""
+    return authority.issue("ct1")
 
 
 @pytest.fixture(autouse=True)

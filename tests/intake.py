@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
+import signal
 import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydicom.data import get_testdata_file
+from scripted_caller import CT, Caller, data_pdu, fragment
 
 from gateway.archive.index import Archive
 from gateway.archive.rows import InstanceRow
@@ -19,6 +24,7 @@ from gateway.network.policy import NetworkSettings, Peer
 from gateway.network.sender import Sender
 from gateway.network.server import Server
 from gateway.network.slots import Slots
+from gateway.network.transport import MAXIMUM_PDU
 from gateway.objects.part10 import Header, read_header
 
 CT1 = Peer("CT1")
@@ -103,3 +109,45 @@ def sample(name: str = "CT_small.dcm") -> tuple[Header, bytes]:
     """A file that comes with pydicom: its header and its data set."""
     header = read_header(Path(get_testdata_file(name)))
     return header, header.path.read_bytes()[header.dataset_offset :]
+
+
+@contextlib.contextmanager
+def growing(
+    run: Callable[[socket.socket], contextlib.AbstractContextManager[Intake]],
+) -> Iterator[tuple[int, list[int]]]:
+    """An intake in a process of its own, run at a socket: its port, and at the end by how many kB it has grown."""
+    reader, writer = os.pipe()
+    grown: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pid = os.fork()
+        if not pid:
+            os.close(reader)
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            with run(listener):
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                signal.sigwait([signal.SIGTERM])
+                os.write(writer, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
+            os._exit(0)
+        os.close(writer)
+        try:
+            yield listener.getsockname()[1], grown
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            grown.append(int(os.read(reader, 20) or 0))
+            os.waitpid(pid, 0)
+            os.close(reader)
+
+
+def send_long(caller: Caller, size: int) -> None:
+    """Store the sample with pixel data of so many bytes over an association."""
+    header, data = sample()
+    pixels = data.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
+    head = data[:pixels] + struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, size)
+    caller.send(caller.store_command(CT, header.sop_instance))
+    caller.send(data_pdu(fragment(1, head, last=False)))
+    piece = data_pdu(fragment(1, bytes(MAXIMUM_PDU - 6), last=False))
+    whole, rest = divmod(size, MAXIMUM_PDU - 6)
+    for _ in range(whole):
+        caller.send(piece)
+    caller.send(data_pdu(fragment(1, bytes(rest))))
+    assert caller.response()["status"] == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import socket
 import struct
@@ -14,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from intake import Intake, running, sample
+from intake import Intake, growing, running, sample, send_long
 from loopback import eventually, nothing_left_behind
 from scripted_caller import (
     ABORT,
@@ -36,7 +35,7 @@ from gateway.network.policy import NetworkSettings
 from gateway.network.sender import Sender
 from gateway.network.server import serve
 from gateway.network.slots import Slots
-from gateway.network.transport import LARGEST_READ, MAXIMUM_PDU, Timeouts
+from gateway.network.transport import LARGEST_READ, Timeouts
 
 HEADER, BYTES = sample()
 PART = data_pdu(fragment(1, BYTES[:10_000], last=False))
@@ -237,37 +236,10 @@ def test_connections_without_association_are_bounded(intake: Intake, monkeypatch
 
 def test_memory_does_not_grow_with_the_size_of_an_object(tmp_path: Path) -> None:
     size = 150 << 20
-    pixels = BYTES.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
-    head = BYTES[:pixels] + struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, size)
-    reader, writer = os.pipe()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        pid = os.fork()
-        if not pid:
-            os.close(reader)
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-            with running(tmp_path, listener):
-                before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                signal.sigwait([signal.SIGTERM])
-                os.write(writer, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
-            os._exit(0)
-        os.close(writer)
-        try:
-            with Caller(listener.getsockname()[1]) as caller:
-                associated(caller)
-                caller.send(caller.store_command(CT, HEADER.sop_instance))
-                caller.send(data_pdu(fragment(1, head, last=False)))
-                piece = data_pdu(fragment(1, bytes(MAXIMUM_PDU - 6), last=False))
-                whole, rest = divmod(size, MAXIMUM_PDU - 6)
-                for _ in range(whole):
-                    caller.send(piece)
-                caller.send(data_pdu(fragment(1, bytes(rest))))
-                assert caller.response()["status"] == 0
-        finally:
-            os.kill(pid, signal.SIGTERM)
-            grown = int(os.read(reader, 20) or 0)
-            os.waitpid(pid, 0)
-            os.close(reader)
-    assert 0 < grown < 16_000, f"{grown} kB for an object of {size >> 10} kB"
+    with growing(lambda listener: running(tmp_path, listener)) as (port, grown), Caller(port) as caller:
+        associated(caller)
+        send_long(caller, size)
+    assert 0 < grown[0] < 16_000, f"{grown[0]} kB for an object of {size >> 10} kB"
 
 
 # Stopping

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
-import signal
 import socket
 import ssl
 import struct
@@ -17,7 +14,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority, Pair
-from intake import Intake, running, sample
+from intake import Intake, growing, running, sample, send_long
 from loopback import eventually, free_port, nothing_left_behind, program
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -26,26 +23,11 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 from scripted_caller import ABORT, CT, EXPLICIT, RELEASE_REQUEST, Caller, data_pdu, fragment, request_pdu
 from tools import need
 
-from gateway.network.transport import MAXIMUM_PDU, Timeouts
+from gateway.network.transport import Timeouts
 from gateway.objects.part10 import read_header
 from gateway.retrieval.engine import Destination
 
 HEADER, BYTES = sample()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def own(authority: Authority) -> Pair:
-    return authority.issue("gateway")
-
-
-@pytest.fixture(scope="module")
-def scanner(authority: Authority) -> Pair:
-    return authority.issue("ct1")
 
 
 @pytest.fixture
@@ -382,37 +364,14 @@ def test_memory_does_not_grow_with_the_size_of_an_object(
     tmp_path: Path, authority: Authority, own: Pair, scanner: Pair
 ) -> None:
     size = 150 << 20
-    pixels = BYTES.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
-    head = BYTES[:pixels] + struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, size)
-    reader, writer = os.pipe()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        pid = os.fork()
-        if not pid:
-            os.close(reader)
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-            security = authority.security(own)
-            security.renew()
-            with running(tmp_path, tls=security, secure=listener):
-                before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                signal.sigwait([signal.SIGTERM])
-                os.write(writer, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
-            os._exit(0)
-        os.close(writer)
-        try:
-            with Caller(listener.getsockname()[1]) as caller:
-                encrypt(caller, authority.client(scanner))
-                assert caller.associate() is None
-                caller.send(caller.store_command(CT, HEADER.sop_instance))
-                caller.send(data_pdu(fragment(1, head, last=False)))
-                piece = data_pdu(fragment(1, bytes(MAXIMUM_PDU - 6), last=False))
-                whole, rest = divmod(size, MAXIMUM_PDU - 6)
-                for _ in range(whole):
-                    caller.send(piece)
-                caller.send(data_pdu(fragment(1, bytes(rest))))
-                assert caller.response()["status"] == 0
-        finally:
-            os.kill(pid, signal.SIGTERM)
-            grown = int(os.read(reader, 20) or 0)
-            os.waitpid(pid, 0)
-            os.close(reader)
-    assert 0 < grown < 16_000, f"{grown} kB for an object of {size >> 10} kB"
+
+    def served(listener: socket.socket) -> contextlib.AbstractContextManager[Intake]:
+        security = authority.security(own)
+        security.renew()
+        return running(tmp_path, tls=security, secure=listener)
+
+    with growing(served) as (port, grown), Caller(port) as caller:
+        encrypt(caller, authority.client(scanner))
+        assert caller.associate() is None
+        send_long(caller, size)
+    assert 0 < grown[0] < 16_000, f"{grown[0]} kB for an object of {size >> 10} kB"

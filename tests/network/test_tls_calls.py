@@ -34,16 +34,6 @@ QUICK = Timeouts(connect=0.5, negotiate=2, progress=0.5, response=2, release=0.5
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def own(authority: Authority) -> Pair:
-    return authority.issue("gateway")
-
-
-@pytest.fixture(scope="module")
 def pacs(authority: Authority) -> Pair:
     return authority.issue("pacs")
 

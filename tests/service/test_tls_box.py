@@ -15,16 +15,6 @@ from scripted_caller import CT, EXPLICIT, Caller
 from tls_box import TlsBox
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def scanner(authority: Authority) -> Pair:
-    return authority.issue("ct1")
-
-
 @pytest.fixture
 def started() -> Iterator[list[Box]]:
     boxes: list[Box] = []

@@ -18,11 +18,6 @@ from gateway.service.checks.peers import Echo
 from gateway.service.checks.tls import Tls
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
 def found(folder: Path, pair: Pair, **keys: Any) -> list[Finding]:
     table = {"certificate": str(pair.certificate), "key": str(pair.key), **keys}
     text = "\n".join(f'{key} = "{value}"' for key, value in table.items())
