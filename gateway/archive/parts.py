@@ -20,7 +20,7 @@ from pathlib import Path
 from gateway.archive.durable import create_locked, storage_errors, sync_folder, try_lock
 from gateway.errors import ResourceError
 from gateway.objects.digest import Digest
-from gateway.objects.stream import CHUNK
+from gateway.objects.stream import CHUNK, write_back
 from gateway.observe import fault
 
 SUFFIX = ".part"
@@ -178,9 +178,8 @@ class PartFile:
             written += os.write(self._descriptor, memoryview(chunk)[written:])
         self._size += written
         if self._size - self._begun >= _AHEAD:
-            # Linux begins to write dirty pages that are said not to be needed, and keeps them until they are written.
             whole = self._size - self._begun & -_PAGE
-            os.posix_fadvise(self._descriptor, self._begun, whole, os.POSIX_FADV_DONTNEED)
+            write_back(self._descriptor, self._begun, whole)
             self._begun += whole
 
     def commit(self, *, hold: bool = False) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.outcome import Report
 from gateway.objects.recipe import digest_of
+from gateway.objects.stream import write_back
 from gateway.objects.uids import valid_uid
 
 if TYPE_CHECKING:
@@ -164,8 +165,7 @@ def _fill(partial: Path, chunks: Iterable[bytes]) -> Path:
             for chunk in chunks:
                 position += _write_all(file, chunk)
                 if position - begun >= _WRITTEN_BACK:
-                    # The way to have it go to the disk at once (Linux): syncing at the end then has little to wait for.
-                    os.posix_fadvise(file.fileno(), begun, position - begun, os.POSIX_FADV_DONTNEED)
+                    write_back(file.fileno(), begun, position - begun)
                     begun = position
             os.fsync(file.fileno())
     except BaseException:
