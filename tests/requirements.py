@@ -146,7 +146,7 @@ F15 | C.3.4 | Study Update DateTime
 F16 | C.4.1.1.3.2 | Retrieve AE Title; Instance Availability ONLINE, or NEARLINE while a conversion is pending
 F17 | C.4.1 | C-CANCEL stops matching with FE00; a large answer streams without being built in memory
 F18 | C.6.4 | Repository Query: Record Key order, Maximum Number of Records, Prior Record Key, B001 and A710
-F19 | C.2.2.1.2 | An entity whose Required Key is empty matches any value
+F19 | C.2.2.1.2 | With `empty_matches = true` an entity whose Required Key is empty matches any value
 F20 | C.4.1.1.4 | A700, A900, Cxxx without Identifier
 ## Retrieve
 M1 | C.4.2.1.5 | C-MOVE statuses, with counts that always add up
@@ -177,6 +177,24 @@ H4 | whole | Resources validate against FHIR R5; search by identifier, patient, 
 H5 | mapping | Tags as the standard has them, where the table slips
 H6 | mapping | Enhanced view: bodySite, laterality from Frame Anatomy; specimen and reason from their sequences
 H7 | mapping | Rows numbered, one test each; one resource a study unless a view is asked
+## Truth: what the box sends and says
+T1 | - | Every acknowledged object is indexed, counted and delivered; what is not registered shows in status, doctor
+T2 | C.3.4, C.4.1 | C-FIND, status and FHIR answer from the current versions; conflicts of identity are reported
+T3 | C.2.2.1.1 | Other pixels and another position, number or acquisition: another image, all kept, one shown per UID
+T4 | PS3.5 6.1, annex K | Every supported character set is read, matched and answered as an independent decoder reads it
+T5 | PS3.5 6.2.2 | A known tag with VR UN is read by the dictionary
+T6 | C.4.1.1.3.2 n.2 | A value only where the instance has one, else zero length; left out only if unsupported
+T7 | C.2.2.1.2 | Empty values match only universal matching, `*` and `""`, unless `empty_matches = true`
+T8 | - | Rows extracted by an older version are filled in
+T9 | - | Bytes whose digest differs never leave the box or enter a conversion; the copy is quarantined and named
+T10 | PS3.5 | Decoded and re-encoded streams are proved to their last nested element
+T11 | PS3.8 9.3.3 | Of the syntaxes proposed one that can be handed on; what cannot be delivered is held, with the true reason
+T12 | B.4.2.1 | Enhanced or classic is decided by the images; a refused companion blocks nothing
+T13 | PS3.7 C | Statuses and warnings of a peer are shown with code and name; retries follow their kind
+T14 | PS3.8 9.3 | Unusual but legal association requests are served, illegal ones rejected with a reason, one log line
+T15 | - | received = frames + unchanged + copied, printed and checked; every unchanged image has its reason
+T16 | PS3.2 | The demonstration and the conformance statement say nothing false
+T17 | - | Output bytes change only with the conversion edition (golden digests)
 """
 
 _NAMED = re.compile(r"test_((?:[A-Z][0-9]+_)+)")
