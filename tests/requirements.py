@@ -188,7 +188,7 @@ T7 | C.2.2.1.2 | Empty values match only universal matching, `*` and `""`, unles
 T8 | - | Rows extracted by an older version are filled in
 T9 | - | Bytes whose digest differs never leave the box or enter a conversion; the copy is quarantined and named
 T10 | PS3.5 | Decoded and re-encoded streams are proved to their last nested element
-T11 | PS3.8 9.3.3 | Of the syntaxes proposed one that can be handed on; what cannot be delivered is held, with the true reason
+T11 | PS3.8 9.3.3 | Of the syntaxes proposed one that can be handed on; what cannot be delivered is held with its reason
 T12 | B.4.2.1 | Enhanced or classic is decided by the images; a refused companion blocks nothing
 T13 | PS3.7 C | Statuses and warnings of a peer are shown with code and name; retries follow their kind
 T14 | PS3.8 9.3 | Unusual but legal association requests are served, illegal ones rejected with a reason, one log line
