@@ -20,11 +20,11 @@ from gateway.archive.index import Archive
 from gateway.archive.rows import InstanceRow
 from gateway.archive.views import View
 from gateway.network import server
+from gateway.network.intake_socket import MAXIMUM_PDU
 from gateway.network.policy import NetworkSettings, Peer
 from gateway.network.sender import Sender
 from gateway.network.server import Server
 from gateway.network.slots import Slots
-from gateway.network.transport import MAXIMUM_PDU
 from gateway.objects.part10 import Header, read_header
 
 CT1 = Peer("CT1")

@@ -24,7 +24,7 @@ from gateway.cli.conformance_statuses import query_statuses, retrieval_statuses
 from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, services, table
 from gateway.cli.conformance_user import activities, used
 from gateway.network import negotiation, requestor, storage
-from gateway.network.transport import MAXIMUM_PDU, Timeouts
+from gateway.network.intake_socket import MAXIMUM_PDU, Timeouts
 from gateway.objects.part10 import (
     DEFLATED,
     EXPLICIT_LITTLE,

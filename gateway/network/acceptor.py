@@ -35,12 +35,13 @@ from gateway.network.commands import StoreRequest, request_of, store_request, st
 from gateway.network.commitment import Answers, serve_action
 from gateway.network.find import serve_find
 from gateway.network.get import serve_get
+from gateway.network.intake_socket import MAXIMUM_PDU, Timeouts
 from gateway.network.move import serve_move
 from gateway.network.negotiation import ACCEPTED, REPORT, negotiate, negotiate_extended, role_answers
 from gateway.network.policy import Refusal, Serving
 from gateway.network.results import serve_result
 from gateway.network.storage import CANNOT_UNDERSTAND, SUCCESS, Caller, Reception, Request
-from gateway.network.transport import MAXIMUM_PDU, IncomingAssociation, Timeouts
+from gateway.network.transport import IncomingAssociation
 from gateway.objects.alike import HeaderReader
 from gateway.observe import event, warning
 
@@ -65,7 +66,8 @@ class Negotiator(ACSE):
         association: Any = self.assoc
         request: Any = self.requestor.primitive
         self.requestor.ae_title = request.calling_ae_title
-        refusal = association.admit(request.calling_ae_title.strip(), request.called_ae_title.strip())
+        reading = association.reading
+        refusal = association.admit(reading.calling, reading.called, reading.refusal)
         if refusal is not None:
             self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
             return
@@ -240,10 +242,10 @@ class Acceptor(IncomingAssociation):
         self.acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
         self.requestor.address_info = AddressInformation.from_tuple(address)
 
-    def admit(self, calling: str, called: str) -> Refusal | None:
-        """Return why the association is refused; if it is not, a slot is taken."""
+    def admit(self, calling: str, called: str, illegal: Refusal | None = None) -> Refusal | None:
+        """Return why the association is refused, `illegal` or another reason; if it is not, a slot is taken."""
         address = self.requestor.address
-        refusal = self.settings.refusal(calling, called, address)
+        refusal = illegal or self.settings.refusal(calling, called, address)
         if refusal is None and not self.server.slots.take(self.server.worker):
             refusal = policy.LIMIT_EXCEEDED
         if refusal is not None:

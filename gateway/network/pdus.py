@@ -17,10 +17,9 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
+from gateway.network.associate_pdus import APPLICATION_CONTEXT
 from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.retrieval.engine import Destination
-
-APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")
 
 # Answers are small; a peer that announces more than this in one PDU is not talking DICOM.
 LARGEST_RECEIVED = 1 << 18
@@ -55,7 +54,7 @@ def associate_request(
         context.transfer_syntax = [UID(transfer)]
         contexts.append(context)
     request = A_ASSOCIATE()
-    request.application_context_name = APPLICATION_CONTEXT
+    request.application_context_name = UID(APPLICATION_CONTEXT)
     request.calling_ae_title = destination.calling_ae
     request.called_ae_title = destination.ae_title
     request.presentation_context_definition_list = contexts

@@ -27,6 +27,7 @@ from pynetdicom.pdu import P_DATA_TF as P_DATA_PDU
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from gateway.errors import NetworkError
+from gateway.network.associate_pdus import read_answer
 from gateway.network.commands import DATA_SET, NO_DATA_SET
 from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments
 from gateway.objects.stream import Outgoing, every_byte
@@ -145,17 +146,18 @@ class Requestor:
         self._write(memoryview(associate_request(self.destination, proposals, roles)))
         answer = self._read(self.timeouts.negotiate, "no answer to the association request within {} s")
         if isinstance(answer, A_ASSOCIATE_RJ):
-            reason = answer.to_primitive().reason_str
             self.close()
-            raise self._error(f"association rejected: {reason[:1].lower()}{reason[1:]}", "check both AE titles")
+            raise self._error(f"association rejected: {_why(answer)}", "check both AE titles")
         if not isinstance(answer, A_ASSOCIATE_AC):
             raise self._error(f"unexpected answer to the association request: {type(answer).__name__}")
         accepted = answer.to_primitive()
         self.maximum_length = accepted.maximum_length_received or 0
         proposed = {2 * number + 1: pair for number, pair in enumerate(proposals)}
         for context in accepted.presentation_context_definition_results_list:
-            if context.result == 0 and context.context_id in proposed:
-                self.contexts[proposed[context.context_id]] = context.context_id
+            pair = proposed.get(context.context_id)
+            # What is "accepted" in another transfer syntax than the one proposed has not been agreed on.
+            if context.result == 0 and pair is not None and pair[1] in context.transfer_syntax:
+                self.contexts[pair] = context.context_id
         for item in accepted.user_information:
             if isinstance(item, SCP_SCU_RoleSelectionNegotiation):
                 self.roles[str(item.sop_class_uid)] = bool(item.scu_role), bool(item.scp_role)
@@ -289,7 +291,8 @@ class Requestor:
             return None
         pdu = _PDUS[kind]()
         try:
-            pdu.decode(bytes(self._received[: 6 + length]))
+            data = bytes(self._received[: 6 + length])
+            pdu.decode(read_answer(data) if kind == 2 else data)
         except Exception as error:  # whatever pynetdicom makes of arbitrary bytes
             raise self._error(f"peer sent a PDU that cannot be understood: {error}") from error
         del self._received[: 6 + length]
@@ -402,3 +405,13 @@ class Requestor:
 
     def _error(self, problem: str, remedy: str | None = None) -> NetworkError:
         return NetworkError(str(self.destination), problem, remedy=remedy)
+
+
+def _why(rejection: A_ASSOCIATE_RJ) -> str:
+    """Return the reason of a rejection in words (PS3.8 table 9-21)."""
+    numbers = f"result {rejection.result}, source {rejection.source}, reason {rejection.reason_diagnostic}"
+    try:
+        reason = rejection.reason_str
+    except (ValueError, KeyError):
+        return numbers
+    return numbers if reason == "Reserved" else f"{reason[:1].lower()}{reason[1:]}"

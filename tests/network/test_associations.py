@@ -31,11 +31,11 @@ from scripted_caller import (
 from gateway import observe
 from gateway.archive.index import Archive
 from gateway.network import acceptor
+from gateway.network.intake_socket import LARGEST_READ, Timeouts
 from gateway.network.policy import NetworkSettings
 from gateway.network.sender import Sender
 from gateway.network.server import serve
 from gateway.network.slots import Slots
-from gateway.network.transport import LARGEST_READ, Timeouts
 
 HEADER, BYTES = sample()
 PART = data_pdu(fragment(1, BYTES[:10_000], last=False))

@@ -26,6 +26,7 @@ OVERRIDDEN = {
         "_process_recv_primitive",
         "_is_transport_event",
         "_read_pdu_data",
+        "_decode_pdu",
     ),
     ACSE: ("_negotiate_as_acceptor",),
     Association: ("run_reactor", "_serve_request"),
@@ -50,7 +51,11 @@ def test_the_loop_of_the_upper_layer_calls_what_is_overridden_and_sleeps_for_its
     for part in ("self._process_recv_primitive()", "self._is_transport_event()", "time.sleep(self._run_loop_delay)"):
         assert part in loop
     assert "if self._kill_thread:\n                break" in loop
-    assert "self.socket.recv(6)" in source(DULServiceProvider._read_pdu_data)
+    assert "self._recv_pdu.put(pdu)" in source(DULServiceProvider._read_pdu_data)
+    assert "self._decode_pdu(bytestream)" in source(DULServiceProvider._read_pdu_data)
+    from pynetdicom.fsm import AA_1
+
+    assert "dul.to_provider_queue.get(False)" in source(AA_1)
 
 
 def test_the_upper_layer_counts_idle_time_by_PDU() -> None:

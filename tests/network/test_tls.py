@@ -23,7 +23,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 from scripted_caller import ABORT, CT, EXPLICIT, RELEASE_REQUEST, Caller, data_pdu, fragment, request_pdu
 from tools import need
 
-from gateway.network.transport import Timeouts
+from gateway.network.intake_socket import Timeouts
 from gateway.objects.part10 import read_header
 from gateway.retrieval.engine import Destination
 
