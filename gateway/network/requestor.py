@@ -154,10 +154,10 @@ class Requestor:
         self.maximum_length = accepted.maximum_length_received or 0
         proposed = {2 * number + 1: pair for number, pair in enumerate(proposals)}
         for context in accepted.presentation_context_definition_results_list:
-            pair = proposed.get(context.context_id)
+            number = context.context_id
             # What is "accepted" in another transfer syntax than the one proposed has not been agreed on.
-            if context.result == 0 and pair is not None and pair[1] in context.transfer_syntax:
-                self.contexts[pair] = context.context_id
+            if context.result == 0 and number in proposed and proposed[number][1] in context.transfer_syntax:
+                self.contexts[proposed[number]] = number
         for item in accepted.user_information:
             if isinstance(item, SCP_SCU_RoleSelectionNegotiation):
                 self.roles[str(item.sop_class_uid)] = bool(item.scu_role), bool(item.scp_role)
