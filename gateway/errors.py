@@ -56,6 +56,10 @@ class MismatchError(ObjectError):
     """The data set contradicts the request it came with (C-STORE status A900)."""
 
 
+class DamagedError(ObjectError):
+    """A copy on the disk is not what was stored: other bytes, fewer, or none that can be read."""
+
+
 class ResourceError(GatewayError):
     """Disk, memory or another resource is short (C-STORE status A700)."""
 

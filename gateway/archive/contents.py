@@ -19,7 +19,6 @@ from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import DataSet, Span, integer, items
 from gateway.objects.parse import Syntax, item_ranges, parse_dataset
 from gateway.objects.part10 import read_header
-from gateway.objects.recipe import Recipe
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
@@ -193,7 +192,7 @@ def _received(path: Path) -> Head:
 
 def _derived(archive: Archive, row: InstanceRow) -> Head:
     path = archive.path_of(row)
-    recipe = Recipe.load(path)
+    recipe = archive.recipe_of(row)
     syntax = Syntax(left=frozenset((PER_FRAME,)))
     kind, start, stop, *_ = recipe.segments[0]
     if kind != "h":

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gateway.archive import admission, backfill, guises, partitions, recovery
+from gateway.archive import admission, backfill, guises, intact, partitions, recovery
 from gateway.archive.commitments import Commitments
 from gateway.archive.custody import Custody
+from gateway.archive.damage import Damages
 from gateway.archive.database import Database
 from gateway.archive.files import Files, ReceivedSource
 from gateway.archive.jobs import Jobs
@@ -69,6 +70,7 @@ class Archive:
         if not readonly:
             backfill.columns(self.database)
         self.jobs = Jobs(self.database, self.clock)
+        self.damage = Damages(self.database, self.files, self.clock)
         self.custody = Custody(self.database, self.files, self.clock)
         self.commitments = Commitments(self.database, self.files, self.clock)
         self.promises = Promises(self.database, self.files, self.clock)
@@ -214,17 +216,30 @@ class Archive:
         return self.files.recipe(row.name) if row.kind == DERIVED else self.files.locate(row.name)
 
     def source_of(self, row: InstanceRow) -> ByteSource:
-        """Return the data set bytes of an instance, received or derived.
+        """Return the data set bytes of an instance, received or derived; they are compared with its digest.
+
+        Who reads them gets the last ones only if all are those that were stored.
 
         Raises
         ------
         ArchiveError
             If the file is gone.
+        DamagedError
+            If it is a recipe, and damaged.
         """
         if row.kind == DERIVED:
-            return Recipe.load(self.files.recipe(row.name)).source(self.files.locate)
+            return intact.checked(self, row, self.recipe_of(row).source(self.files.locate))
         self.files.locate(row.name)  # gone now is gone: better said before an association is opened
-        return ReceivedSource(self.files, row.name, row.dataset_offset, row.length)
+        return intact.checked(self, row, ReceivedSource(self.files, row.name, row.dataset_offset, row.length))
+
+    def recipe_of(self, row: InstanceRow) -> Recipe:
+        """Return the recipe of a derived object; raises `DamagedError` if it is not the one that was written."""
+        return intact.recipe_of(self, row)
+
+    def named(self, name: str) -> InstanceRow | None:
+        """Return the instance of an archive name, of whatever version."""
+        found = self._rows("i.name = ?", name)
+        return found[0] if found else None
 
     # Conversion
 

@@ -232,6 +232,12 @@ def name_of(digest: str, part: Path) -> str:
     return f"{digest}-{part.name[1 : -len(SUFFIX)]}"
 
 
+def is_preamble(preamble: bytes, digest: str, length: int) -> bool:
+    """Tell whether a preamble is one that a received object has: empty, or with its mark."""
+    mark = _MARK.pack(_MAGIC, bytes.fromhex(digest), length)
+    return preamble in (_EMPTY_PREAMBLE, mark + _EMPTY_PREAMBLE[len(mark) :])
+
+
 def rescue(path: Path) -> bool:
     """Give a complete object that a dead process has left its final name, or remove what is not complete.
 

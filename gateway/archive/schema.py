@@ -227,6 +227,18 @@ _PROMISES = (
         retrieve_ae TEXT NOT NULL DEFAULT '', PRIMARY KEY (promise, position)) WITHOUT ROWID""",
 )
 
+# Digests of the value of Pixel Data and of the rest of a received data set, NULL where nobody has read them yet; and
+# what has been found to be not what was stored (`gateway.archive.damage`).
+_DAMAGE = (
+    "ALTER TABLE instance ADD COLUMN pixel_digest BLOB",
+    "ALTER TABLE instance ADD COLUMN head_digest BLOB",
+    """CREATE TABLE damage (
+        name TEXT PRIMARY KEY, kind TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL,
+        sop_instance TEXT NOT NULL, digest TEXT NOT NULL, peer TEXT NOT NULL, reason TEXT NOT NULL,
+        found_at REAL NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX damage_by_series ON damage(series)",
+)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
@@ -237,6 +249,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0007_study_tallies", _STUDY_TALLIES),
     ("0008_commitment", _COMMITMENT),
     ("0009_promises", _PROMISES),
+    ("0014_damage", _DAMAGE),
 )
 
 

@@ -1,7 +1,7 @@
 """Recipes: an object that is not on disk as such but as a header and the places its pixels come from.
 
-A recipe file holds the encoded header (everything up to the first pixel), then a JSON map, then the length of the map
-and a mark. The map lists segments in the order of the data set's bytes:
+A recipe file holds the encoded header (everything up to the first pixel), then a JSON map, then the digest of both, the
+length of the map and a mark. The map lists segments in the order of the data set's bytes:
 
 ==============================  ===================================================================================
 ``["h", start, stop]``          bytes of the recipe file itself
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import ObjectError
+from gateway.objects.checked import OTHER_BYTES, damaged
 from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, tag_of
 from gateway.objects.encode import sequence_start
@@ -39,8 +40,9 @@ from gateway.objects.transforms import checked, transformed, transformed_length
 # Per-Frame Functional Groups Sequence as it begins in every recipe of a multi-frame image.
 PER_FRAME_START = sequence_start(tag_of("PerFrameFunctionalGroupsSequence"))
 
-_MARK = b"recipe\0\1"
-_TAIL = struct.Struct("<Q8s")
+# Digest of all bytes before it, length of the map, mark. The first edition of the format had no digest.
+_MARK, _FIRST_MARK = b"recipe\0\2", b"recipe\0\1"
+_TAIL, _FIRST_TAIL = struct.Struct("<16sQ8s"), struct.Struct("<Q8s")
 
 # ("h", start, stop) | ("b", hex) | ("f", source, offset, length) | ("t" or "z", source, offset, length, steps)
 Segment = tuple
@@ -86,29 +88,23 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """Read a recipe file.
+        """Read a recipe file, and compare all of it with the digest at its end.
 
         Raises
         ------
-        ObjectError
-            If the file is no complete recipe.
+        DamagedError
+            If the file is no complete recipe, or not the one that was written.
         """
         with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size < _TAIL.size:
-                raise ObjectError(path.name, "is no recipe", found=f"{size} bytes")
-            file.seek(size - _TAIL.size)
-            length, mark = _TAIL.unpack(file.read(_TAIL.size))
-            if mark != _MARK or length > size - _TAIL.size:
-                raise ObjectError(path.name, "is no complete recipe", remedy="convert the study again")
-            file.seek(size - _TAIL.size - length)
-            try:
-                content = json.loads(file.read(length))
-                content["sources"] = tuple(content["sources"])
-                content["segments"] = tuple(map(_segment, content["segments"]))
-                return cls(path=path, **content)
-            except (ValueError, LookupError, TypeError) as error:
-                raise ObjectError(path.name, f"is a broken recipe: {error}", remedy="convert the study again") from None
+            held = file.read()
+        encoded = _map_of(held, path.name)
+        try:
+            content = json.loads(encoded)
+            content["sources"] = tuple(content["sources"])
+            content["segments"] = tuple(map(_segment, content["segments"]))
+            return cls(path=path, **content)
+        except (ValueError, LookupError, TypeError, ObjectError) as error:
+            raise damaged(path.name, f"it is a broken recipe: {error}") from None
 
     def source(self, locate: Callable[[str], Path]) -> RecipeSource:
         """Return the bytes of the data set, the sources being where `locate` says."""
@@ -188,10 +184,30 @@ def seal(recipe: Recipe, digest: str) -> None:
     encoded = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
     with open(recipe.path, "r+b") as file:
         file.truncate(recipe.header_length)
-        file.seek(recipe.header_length)
-        file.write(encoded + _TAIL.pack(len(encoded), _MARK))
+        whole = Digest()
+        whole.update(file.read())
+        whole.update(encoded)
+        file.write(encoded + _TAIL.pack(whole.digest(), len(encoded), _MARK))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _map_of(held: bytes, name: str) -> bytes:
+    """Return the encoded map of a recipe file of which all bytes are right."""
+    mark = held[-len(_MARK) :]
+    tail = _FIRST_TAIL if mark == _FIRST_MARK else _TAIL
+    if len(held) < tail.size or mark not in (_MARK, _FIRST_MARK):
+        raise damaged(name, "it is no complete recipe")
+    *digest, length, _ = tail.unpack_from(held, len(held) - tail.size)
+    end = len(held) - tail.size
+    if length > end:
+        raise damaged(name, "it is no complete recipe")
+    if digest:
+        found = Digest()
+        found.update(memoryview(held)[:end])
+        if found.digest() != digest[0]:
+            raise damaged(name, OTHER_BYTES)
+    return held[end - length : end]
 
 
 def _segment(found: list) -> Segment:

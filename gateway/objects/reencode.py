@@ -74,7 +74,10 @@ class _Reencoded:
         """Yield the bytes in pieces of at most `size`."""
         for start in range(0, len(self._header), size):
             yield bytes(self._header[start : start + size])
-        yield from _between(self._source.chunks(size), self._begin, self._end)
+        chunks = self._source.chunks(size)
+        yield from _between(chunks, self._begin, self._end)
+        for _ in chunks:  # to its end, where a source says that it was not what was stored
+            pass
         if self._tail:
             yield bytes(self._tail)
 

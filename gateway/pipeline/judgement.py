@@ -18,7 +18,6 @@ from gateway.archive.promises import COMMITTED, Reference, Verdict
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.archive.views import View
 from gateway.errors import GatewayError
-from gateway.objects.recipe import Recipe
 from gateway.standard.commitment import (
     CLASS_INSTANCE_CONFLICT,
     NO_SUCH_OBJECT,
@@ -112,9 +111,9 @@ class Judge:
 
     def _lacks(self, row: InstanceRow) -> str:
         try:
-            path = self._archive.path_of(row)
+            self._archive.path_of(row)
             if row.kind == DERIVED:
-                for name in Recipe.load(path).sources:
+                for name in self._archive.recipe_of(row).sources:
                     self._archive.files.locate(name)
         except (GatewayError, OSError) as error:
             return str(error)

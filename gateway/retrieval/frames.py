@@ -83,7 +83,7 @@ def extracted(
 
 def _frames(archive: Archive, row: InstanceRow) -> FrameSource:
     if row.kind == DERIVED:
-        return DerivedFrames(Recipe.load(archive.files.recipe(row.name)))
+        return DerivedFrames(archive.recipe_of(row))
     try:
         return ReceivedFrames(row.name, archive.files.locate(row.name), row.digest)
     except FileNotFoundError:  # files leave the intake folder, but only once

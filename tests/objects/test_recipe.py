@@ -17,7 +17,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from gateway.errors import ObjectError
+from gateway.errors import DamagedError, ObjectError
+from gateway.objects.checked import Checked, damaged
+from gateway.objects.digest import Digest
 from gateway.objects.elements import LONG_VRS, DataSet, Element, is_empty, make, same, text
 from gateway.objects.encode import encode
 from gateway.objects.parse import Syntax, parse_dataset
@@ -215,9 +217,53 @@ def test_an_incomplete_recipe_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ObjectError):
             Recipe.load(recipe.path)
     for broken in (b"{]", b'{"a": 1}', b"[]", b"\xff"):
-        recipe.path.write_bytes(broken + struct.pack("<Q8s", len(broken), content[-8:]))
+        recipe.path.write_bytes(broken + struct.pack("<16sQ8s", _digest(broken), len(broken), content[-8:]))
         with pytest.raises(ObjectError, match="broken recipe"):
             Recipe.load(recipe.path)
+
+
+def _digest(data: bytes) -> bytes:
+    digest = Digest()
+    digest.update(data)
+    return digest.digest()
+
+
+def test_T9_a_recipe_of_the_first_format_which_had_no_digest_is_read(tmp_path: Path) -> None:
+    recipe, _ = _recipe(tmp_path)
+    seal(recipe, "digest")
+    content = recipe.path.read_bytes()
+    recipe.path.write_bytes(content[:-32] + content[-16:-8] + b"recipe\0\1")
+    assert Recipe.load(recipe.path) == recipe
+
+
+def test_T9_a_recipe_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
+    recipe, _ = _recipe(tmp_path)
+    seal(recipe, "digest")
+    content = recipe.path.read_bytes()
+    for place in range(len(content)):
+        for bit in (1, 2, 64):
+            flipped = bytearray(content)
+            flipped[place] ^= bit
+            recipe.path.write_bytes(flipped)
+            with pytest.raises(DamagedError, match=r"it\.recipe: is damaged"):
+                Recipe.load(recipe.path)
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(1, 64), st.data())
+def test_T9_the_last_bytes_of_a_stream_are_given_only_if_all_are_right(
+    data: bytes, size: int, draw: st.DataObject
+) -> None:
+    right = Checked(BytesSource(data), _digest(data).hex(), len(data), lambda why: damaged("it", why))
+    assert b"".join(right.chunks(size)) == data
+    wrong = bytearray(data)
+    wrong[draw.draw(st.integers(0, len(data) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
+    shorter = data[: draw.draw(st.integers(0, len(data) - 1))]
+    for stored in (bytes(wrong), shorter, data + b"more"):
+        source = Checked(BytesSource(stored), _digest(data).hex(), len(data), lambda why: damaged("it", why))
+        given_out = bytearray()
+        with pytest.raises(DamagedError, match="it: is damaged: its bytes are not those that were stored"):
+            given_out.extend(byte for piece in source.chunks(size) for byte in piece)
+        assert len(given_out) < max(len(stored), 1)
 
 
 def test_a_source_that_became_shorter_is_an_error(tmp_path: Path) -> None:
