@@ -23,7 +23,7 @@ MANY = {"OtherPatientNames", "ModalitiesInStudy", "OperatorsName", "ImageType"} 
 
 
 class Rules:
-    """What was negotiated."""
+    """What was negotiated, and whether what has no value matches every value (C.2.2.1.2)."""
 
     def __init__(
         self,
@@ -32,8 +32,10 @@ class Rules:
         zone: int | None = None,
         empty: bool = False,
         multiple: bool = False,
+        letter: bool = False,
     ) -> None:
         self.combined, self.fuzzy, self.zone, self.empty, self.multiple = combined, fuzzy, zone, empty, multiple
+        self.letter = letter
 
 
 def matches(entity: dict[str, Any], asked: dict[str, Any], rules: Rules, zone: int | None = None) -> bool:
@@ -53,24 +55,35 @@ def matches(entity: dict[str, Any], asked: dict[str, Any], rules: Rules, zone: i
 def _key(entity: dict[str, Any], keyword: str, asked: Any, rules: Rules, zone: int | None) -> bool:
     held = entity.get(keyword, "")
     if isinstance(asked, dict):
-        return not held or any(matches(item, asked, rules) for item in held)
+        if not held:
+            return rules.letter or matches({}, asked, rules)
+        return any(matches(item, asked, rules) for item in held)
     held = [held] if isinstance(held, str) else list(held)
     blank = not any(held)
     wanted = [value for value in asked if value]
-    if not wanted or (blank and wanted != ['""']):
+    if all(_anything(keyword, one) for one in wanted):
+        return True
+    if any(_anything(keyword, one) for one in wanted) and not _several(keyword, asked, rules):
         return True
     if wanted == ['""'] and rules.empty and keyword not in UIDS | NUMBERS | EXACT:
         return blank
     if blank:
-        return True
+        return rules.letter
     one_by_one = [
         any(_value(keyword, value, one, entity, rules, zone) for value in held if value or keyword not in DATES)
         for one in wanted
     ]
-    several = rules.multiple and keyword in MANY - {"OtherDates"} and len(asked) > 1
-    if several:
-        return all(found or not one.strip("*") for found, one in zip(one_by_one, wanted, strict=True))
-    return any(one_by_one) or any(not one.strip("*") for one in wanted)
+    if _several(keyword, asked, rules):
+        return all(found or _anything(keyword, one) for found, one in zip(one_by_one, wanted, strict=True))
+    return any(one_by_one)
+
+
+def _several(keyword: str, asked: list[str], rules: Rules) -> bool:
+    return rules.multiple and keyword in MANY and len(asked) > 1
+
+
+def _anything(keyword: str, one: str) -> bool:
+    return not one.strip("*=" if keyword in NAMES else "*")
 
 
 def _value(keyword: str, value: str, one: str, entity: dict[str, Any], rules: Rules, zone: int | None) -> bool:
@@ -213,9 +226,9 @@ def _both_ranges(date: list[str], time: list[str]) -> bool:
 
 def _combined(date: str, time: str, days: str, clocks: str, rules: Rules, zone: int | None) -> bool:
     if not date:
-        return True
+        return rules.letter
     if not time:
-        return _between(_day(date), days, _day, None)
+        return rules.letter and _between(_day(date), days, _day, None)
     moment = _moment(date, time, rules, zone)
     if moment is None:
         return False

@@ -14,9 +14,10 @@ from gateway.archive.matching import (
     joined,
     matching_items,
     span_of,
+    suits_nothing,
     wanted,
 )
-from gateway.archive.places import COMPUTED_KEYS, pending, regions
+from gateway.archive.places import COMPUTED_KEYS, HOME, is_pending, pending, regions
 from gateway.archive.views import View
 
 _REGIONS = "AnatomicRegionsInStudyCodeSequence"
@@ -27,6 +28,15 @@ EPOCH = 719_163 * forms.DAY
 
 def condition(asked: Asked, keyword: str, view: View, options: Options) -> tuple[Sql | None, bool]:
     """Return the condition of a key, None if everything matches, and whether what was asked is matched at all."""
+    found, matched = _condition(asked, keyword, view, options)
+    if found is not None and COMPUTED_KEYS[keyword].settled and view != View.RECEIVED and not options.empty_matches:
+        # Until the conversion has ended it has no value.
+        still = is_pending(HOME[keyword], view)
+        found = joined((found, Sql(f"NOT ({still.text})", still.values)), "AND")
+    return found, matched
+
+
+def _condition(asked: Asked, keyword: str, view: View, options: Options) -> tuple[Sql | None, bool]:
     if keyword == "ModalitiesInStudy":
         return _modalities(asked, view, options), True
     if keyword == "SOPClassesInStudy":
@@ -35,8 +45,10 @@ def condition(asked: Asked, keyword: str, view: View, options: Options) -> tuple
         found = matching_items(asked, regions(view), options)
         if found is None:
             return None, True
-        table = regions(view)
-        return joined((Sql(f"NOT EXISTS {table.text}", table.values), found), "OR"), True
+        if options.empty_matches or suits_nothing(asked, options):
+            table = regions(view)
+            found = joined((Sql(f"NOT EXISTS {table.text}", table.values), found), "OR")
+        return found, True
     if keyword == "StudyUpdateDateTime":
         return _updated(asked, options), True
     if asked.vr == "IS":
@@ -66,9 +78,10 @@ def _modalities(asked: Asked, view: View, options: Options) -> Sql | None:
             AND n.modality <> '')""",
         table.values,
     )
+    nothing = blank if options.empty_matches else None
     if options.multiple and len(values) > 1:
-        return joined((_studies([term], table, blank) for term in terms), "AND")
-    return _studies(terms, table, None if options.exact else blank)
+        return joined((_studies([term], table, nothing) for term in terms), "AND")
+    return _studies(terms, table, nothing)
 
 
 def _studies(terms: list[Sql], table: Sql, blank: Sql | None) -> Sql:
@@ -98,7 +111,7 @@ def _classes(asked: Asked, view: View, options: Options) -> Sql | None:
     found = any_of("c.sop_class", values)
     text = f"SELECT c.study FROM study_class c WHERE {found.text} AND c.view = ? AND c.instances > 0"
     parameters = (*found.values, int(view))
-    if view != View.RECEIVED:
+    if view != View.RECEIVED and options.empty_matches:
         waiting = pending(view)
         text, parameters = f"{text} UNION SELECT w.study FROM {waiting.text} w", (*parameters, *waiting.values)
     return Sql(f"t.id IN ({text})", parameters)

@@ -6,7 +6,8 @@ import contextlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,8 +31,9 @@ Values = Mapping[int, Sequence[Any]]
 
 Syntaxes = Callable[[str, str], Sequence[str]]
 
-# Headers read for one request; keys that only they have are left out of what comes after.
-MOST_HEADERS = 2000
+# Instances that are taken from the index at a time when their headers have to be read: that takes long, and as long as
+# one statement lasts, files in the intake folder are not moved on.
+PAGE = 256
 
 
 class Match(NamedTuple):
@@ -84,18 +86,46 @@ def matches(
     """
     statement = translate(query)
     try:
-        with archive.database.reading(interrupted) as connection:
-            headers = _Headers(archive, connection, statement, query)
-            with contextlib.closing(connection.execute(statement.sql, statement.parameters)) as rows:
-                for row in rows:
-                    found = headers.look(row)
-                    if found is not None:
-                        values = _values(statement, row, syntaxes) | found
-                        yield Match(row[0], bool(row[1]), values, not statement.unsupported and headers.complete)
-                    if interrupted():
-                        return
+        if statement.headers:
+            yield from _looked_up(archive, query, statement, syntaxes, interrupted)
+            return
+        with (
+            archive.database.reading(interrupted) as connection,
+            contextlib.closing(connection.execute(statement.sql, statement.parameters)) as rows,
+        ):
+            for row in rows:
+                yield Match(row[0], bool(row[1]), _values(statement, row, syntaxes), not statement.unsupported)
+                if interrupted():
+                    return
     except Interrupted:
         return
+
+
+def _looked_up(
+    archive: Archive, query: Query, statement: Statement, syntaxes: Syntaxes, interrupted: Callable[[], bool]
+) -> Iterator[Match]:
+    """Yield what matches of all that the index finds, with the keys that only headers have."""
+    with contextlib.closing(_Headers(archive, statement, query)) as headers:
+        for row in _paged(archive, query, interrupted):
+            found = headers.look(row)
+            if found is not None:
+                complete = not statement.unsupported and len(found) == len(statement.headers)
+                yield Match(row[0], bool(row[1]), _values(statement, row, syntaxes) | found, complete)
+            if interrupted():
+                return
+
+
+def _paged(archive: Archive, query: Query, interrupted: Callable[[], bool]) -> Iterator[tuple]:
+    """Yield what the index finds, in the order of its ids; the index is read for a page at a time."""
+    after = query.after
+    while True:
+        statement = translate(replace(query, after=after, ordered=True))
+        with archive.database.reading(interrupted) as connection:
+            rows = connection.execute(f"{statement.sql} LIMIT {PAGE}", statement.parameters).fetchall()
+        yield from rows
+        if len(rows) < PAGE:
+            return
+        after = rows[-1][0]
 
 
 def index_identity(archive: Archive) -> bytes:
@@ -178,39 +208,38 @@ def _alternate(sop_class: str, sop_instance: str, series: str) -> Values:
 
 
 class _Headers:
-    """Looks up what only the headers of instances say, of a bounded number of them."""
+    """Looks up what only the headers of instances say."""
 
-    def __init__(self, archive: Archive, connection: sqlite3.Connection, statement: Statement, query: Query) -> None:
+    def __init__(self, archive: Archive, statement: Statement, query: Query) -> None:
         self._archive = archive
-        self._connection = connection
         self._keys = statement.headers
-        self._condition: Sql | None = header_condition(self._keys, query.options) if self._keys else None
+        self._condition: Sql | None = header_condition(self._keys, query.options)
         self._tags = header_tags(self._keys)
-        self._left = MOST_HEADERS
-        self.complete = True
+        # It compares values with keys and reads no table: the index is not kept busy with it.
+        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+
+    def close(self) -> None:
+        """End the comparisons."""
+        self._connection.close()
 
     def look(self, row: tuple) -> dict[int, Sequence[Any]] | None:
-        """Return the values of the keys for an instance; None if it does not match."""
-        if not self._keys:
-            return {}
-        self.complete = self._left > 0
-        if not self.complete:
-            return {}
-        self._left -= 1
+        """Return the values of the keys for an instance, none if its file is gone; None if it does not match."""
         name, kind = row[-2:]
         try:
             ds = header_of(self._archive, name, kind)
             held = document(ds, self._tags)
-        except (ArchiveError, ObjectError, OSError):  # the file is gone; what the index knows is still true
-            self.complete = False
-            return {}
-        if self._condition is not None:
-            zone = forms.zone(text(ds, "TimezoneOffsetFromUTC"))
-            parameters = (as_json(held), zone, *self._condition.values)
-            with contextlib.closing(self._connection.execute(self._condition.text, parameters)) as rows:
-                if not rows.fetchone():
-                    return None
+        except (ArchiveError, ObjectError, OSError):
+            # What the index knows is still true; what is asked of the file is not known to match.
+            return {} if self._condition is None else None
+        if self._condition is not None and not self._matches(ds, held):
+            return None
         return {key.tag: _member(key, held) for key in self._keys}
+
+    def _matches(self, ds: DataSet, held: Document) -> bool:
+        assert self._condition is not None
+        zone = forms.zone(text(ds, "TimezoneOffsetFromUTC"))
+        parameters = (as_json(held), zone, *self._condition.values)
+        return self._connection.execute(self._condition.text, parameters).fetchone() is not None
 
 
 def header_of(archive: Archive, name: str, kind: str) -> DataSet:

@@ -1,7 +1,8 @@
 """Keys to conditions of SQL: every kind of matching (PS3.4 C.2.2.2). Values of a request are parameters, never text.
 
-An entity without a value for a key matches whatever is asked (C.2.2.1.2; optional keys are processed like required
-ones, C.2.2.1.3).
+An entity without a value for a key matches only what matches everything: no key value, ``*``, and ``""`` where that was
+negotiated. With `Options.empty_matches` it matches whatever is asked (C.2.2.1.2; optional keys are processed like
+required ones, C.2.2.1.3).
 """
 
 from __future__ import annotations
@@ -95,8 +96,9 @@ class Options:
     empty, multiple : bool
         Empty Value Matching and Multiple Value Matching.
     exact : bool
-        Not as DICOM has it: keys in columns and modalities are compared letter by letter, without wild cards, and what
-        has no value matches none.
+        Not as DICOM has it: keys in columns and modalities are compared letter by letter, without wild cards.
+    empty_matches : bool
+        What has no value matches every value (C.2.2.1.2).
     """
 
     combined: bool = False
@@ -105,6 +107,7 @@ class Options:
     empty: bool = False
     multiple: bool = False
     exact: bool = False
+    empty_matches: bool = False
 
 
 class Sql(NamedTuple):
@@ -174,11 +177,21 @@ def path(tag: int, form: bool = False) -> str:
     return f'$."{"m" if form else ""}{member(tag)}"'
 
 
+def or_blank(found: Sql, blank: Sql, options: Options) -> Sql:
+    """Return a condition that what has no value fulfils too, if it is to match every value."""
+    return joined((blank, found), "OR") if options.empty_matches else found
+
+
+def is_universal(value: str, vr: str) -> bool:
+    """Tell whether a value matches everything, what is empty included: only asterisks, in any group of a name."""
+    return not value.strip("*=" if vr == "PN" else "*")
+
+
 def wanted(asked: Asked, options: Options) -> tuple[str, ...]:
     """Return the values to be compared; none is universal matching."""
     if options.exact:
         return asked.values
-    if all(value.strip("*") == "" for value in asked.values):
+    if all(is_universal(value, asked.vr) for value in asked.values):
         return ()
     if len(asked.values) > MOST_VALUES and asked.vr != "UI":
         raise KeyValueError(
@@ -186,9 +199,9 @@ def wanted(asked: Asked, options: Options) -> tuple[str, ...]:
         )
     values = tuple(value for value in asked.values if value)
     if _is_multiple(asked, options):
-        return tuple(value for value in values if value.strip("*"))
+        return tuple(value for value in values if not is_universal(value, asked.vr))
     # With one value that all match, any of the values matches all.
-    return () if any(not value.strip("*") for value in values) else values
+    return () if any(is_universal(value, asked.vr) for value in values) else values
 
 
 def _is_multiple(asked: Asked, options: Options) -> bool:
@@ -208,10 +221,11 @@ def in_column(asked: Asked, place: Column, options: Options) -> Sql | None:
     if values == (NOTHING,) and options.empty and asked.vr in EMPTY_VALUES:
         return Sql(f"({place.blank})")
     if asked.vr == "UI":
+        # Of entities that are named by them: an instance without one is none.
         return any_of(place.forms[0], values)
     terms = [compare(asked, value, place.forms.__getitem__, options) for value in values]
     found = joined(terms, "AND" if _is_multiple(asked, options) else "OR")
-    return found if options.exact else joined((found, Sql(place.blank)), "OR")
+    return or_blank(found, Sql(place.blank), options)
 
 
 def any_of(column: str, values: Sequence[str]) -> Sql:
@@ -228,7 +242,9 @@ def in_document(asked: Asked, place: Member, options: Options, depth: int = 0) -
         condition = matching_items(
             asked, Sql(f"json_each({place.document}, ?)", (*place.values, path(asked.tag))), options, depth
         )
-        return joined((blank, condition), "OR") if condition else None
+        if condition is None:
+            return None
+        return joined((blank, condition), "OR") if options.empty_matches or suits_nothing(asked, options) else condition
     values = wanted(asked, options)
     if not values:
         return None
@@ -238,13 +254,21 @@ def in_document(asked: Asked, place: Member, options: Options, depth: int = 0) -
     source = Sql(f"json_each({place.document}, ?) {each}", (*place.values, path(asked.tag, asked.vr in FORMED)))
     form = (lambda n: f"json_extract({each}.value, '$[{n}]')") if asked.vr in FORMED else (lambda n: f"{each}.value")
     if asked.vr == "UI":
-        return joined((blank, exists(source, any_of(form(0), values))), "OR")
+        return or_blank(exists(source, any_of(form(0), values)), blank, options)
     terms = [compare(asked, value, form, options) for value in values]
     if _is_multiple(asked, options):
         found = joined((exists(source, term) for term in terms), "AND")
     else:
         found = exists(source, joined(terms, "OR"))
-    return joined((blank, found), "OR")
+    return or_blank(found, blank, options)
+
+
+def suits_nothing(asked: Asked, options: Options) -> bool:
+    """Tell whether an attribute without a value matches a key, a sequence without items as one empty item would."""
+    if asked.vr == "SQ":
+        return all(suits_nothing(key, options) for key in asked.items)
+    values = wanted(asked, options)
+    return not values or (values == (NOTHING,) and options.empty and asked.vr in EMPTY_VALUES)
 
 
 def exists(source: Sql, condition: Sql) -> Sql:

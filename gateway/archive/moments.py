@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.archive import forms
-from gateway.archive.matching import FIRST, LAST, NOTHING, Asked, Options, Sql, joined, span_of, wanted
+from gateway.archive.matching import FIRST, LAST, NOTHING, Asked, Options, Sql, joined, or_blank, span_of, wanted
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,16 @@ def range_form(asked: Asked) -> tuple[bool, bool] | None:
 
 
 def _combined(date: Asked, time: Asked, place: Moment, options: Options) -> Sql:
-    """Compare date and time as one; what has no time matches by its date."""
+    """Compare date and time as one; what has no time matches by its date if what is empty matches."""
     days, clocks = span_of(date, date.values[0], options), span_of(time, time.values[0], options)
     has_first, has_last = range_form(date) or (False, False)
     first = days.first * forms.DAY + clocks.first if has_first else FIRST
     last = days.last * forms.DAY + clocks.last if has_last else LAST
     exactly = _between(place.moved(options.zone), [forms.Span(first, last)])
-    within = joined((Sql(f"NOT {place.no_clock.text}", place.no_clock.values), exactly), "AND")
+    within = joined((_not(place.no_day), _not(place.no_clock), exactly), "AND")
     roughly = joined((place.no_clock, _between(place.day, [days])), "AND")
-    return _narrowed(joined((place.no_day, within, roughly), "OR"), place, [days])
+    found = joined((place.no_day, within, roughly), "OR") if options.empty_matches else within
+    return _narrowed(found, place, [days], options)
 
 
 def _date(asked: Asked, values: tuple[str, ...], place: Moment, options: Options) -> Sql:
@@ -93,7 +94,8 @@ def _date(asked: Asked, values: tuple[str, ...], place: Moment, options: Options
         f"CASE WHEN {place.clock.text} >= 0 THEN {moved.text} / {forms.DAY} ELSE {place.day.text} END",
         (*place.clock.values, *moved.values, *place.day.values),
     )
-    return _narrowed(joined((place.no_day, _between(local, spans)), "OR"), place, spans)
+    found = joined((_not(place.no_day), _between(local, spans)), "AND")
+    return _narrowed(or_blank(found, place.no_day, options), place, spans, options)
 
 
 def _time(asked: Asked, values: tuple[str, ...], place: Moment, options: Options) -> Sql:
@@ -107,17 +109,21 @@ def _time(asked: Asked, values: tuple[str, ...], place: Moment, options: Options
         (*place.clock.values, *shift.values),
     )
     spans = [span_of(asked, value, options) for value in values]
-    return joined((place.no_clock, _between(turned, spans)), "OR")
+    return or_blank(joined((_not(place.no_clock), _between(turned, spans)), "AND"), place.no_clock, options)
+
+
+def _not(condition: Sql) -> Sql:
+    return Sql(f"NOT {condition.text}", condition.values)
 
 
 def _between(expression: Sql, spans: Sequence[forms.Span]) -> Sql:
     return joined((Sql(f"{expression.text} BETWEEN ? AND ?", (*expression.values, *span)) for span in spans), "OR")
 
 
-def _narrowed(condition: Sql, place: Moment, spans: Sequence[forms.Span]) -> Sql:
+def _narrowed(condition: Sql, place: Moment, spans: Sequence[forms.Span], options: Options) -> Sql:
     """Add what an index can answer: no zone moves a date by more than two days."""
     if not place.narrow:
         return condition
     wide = [forms.Span(span.first - 2, span.last + 2) for span in spans]
-    roughly = joined((Sql(f"{place.narrow} = {forms.EMPTY}"), _between(Sql(place.narrow), wide)), "OR")
+    roughly = or_blank(_between(Sql(place.narrow), wide), Sql(f"{place.narrow} = {forms.EMPTY}"), options)
     return joined((roughly, condition), "AND")

@@ -20,7 +20,7 @@ from gateway.cli.conformance_annexes import (
     storage_classes,
 )
 from gateway.cli.conformance_commitment import commitment
-from gateway.cli.conformance_statuses import query_statuses, retrieval_statuses
+from gateway.cli.conformance_statuses import empty_values, query_statuses, retrieval_statuses
 from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, services, table
 from gateway.cli.conformance_user import activities, used
 from gateway.network import negotiation, requestor, storage
@@ -267,6 +267,8 @@ def _activity(box: Box, group: Group, entity: Entity, found: list[str]) -> Itera
         yield "There is no extended negotiation: hierarchical requests only, of the view the called entity possesses."
     if group.right in ("query", "retrieve"):
         yield f"What is matched, counted and sent is the view *{name_of(entity.view)}*, unless another was negotiated."
+        if group.right == "query":
+            yield empty_values(box)
         statuses = query_statuses if group.right == "query" else retrieval_statuses
         yield from statuses(box.settings.query_wait)
 

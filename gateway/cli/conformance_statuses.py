@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gateway.cli.conformance_tables import table
+from gateway.cli.conformance_tables import Box, table
 from gateway.conversion import frame_lists
 from gateway.network import find, move, retrieve
 from gateway.retrieval import transcript
@@ -69,6 +69,17 @@ FRAME_STATUSES: Statuses = {
     frame_lists.NOT_TIME_BASED: ("Failed: Time-based request for a non-time-based object", "It names no times."),
     frame_lists.INVALID_REQUEST: ("Failed: Invalid request", "Not exactly one usable Frame Range Key."),
 }
+
+
+def empty_values(box: Box) -> str:
+    """Return what an entity without a value for a key matches."""
+    if box.settings.empty_matches:
+        return "An entity without a value for a key matches whatever value is asked for (PS3.4 C.2.2.1.2)."
+    return (
+        "Deviation from PS3.4 C.2.2.1.2: an entity without a value for a key matches only what matches everything - no "
+        'value, `*` - and `""` where Empty Value Matching was negotiated. With `empty_matches = true` in `[query]` it '
+        "matches whatever value is asked for."
+    )
 
 
 def query_statuses(seconds: float) -> Iterator[str]:

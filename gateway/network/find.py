@@ -137,7 +137,7 @@ def _answer(find: _Find, archive: Archive, settings: NetworkSettings, options: f
     """Send what matches and return the final status."""
     if not settings.allows(find.calling, "query"):
         raise _Refused(NOT_AUTHORISED, f"{find.calling} may not query")
-    asked = find.request(options)
+    asked = find.request(options, settings.empty_matches)
     view = view_named(asked.view) if asked.view else settings.view_of(find.called)
     find.level, find.view = asked.level, name_of(view)
     waiting = _wait(find, archive, asked, view, settings.query_wait)
@@ -229,14 +229,14 @@ class _Find:
         self.level = self.view = ""
         self.count = 0
 
-    def request(self, options: frozenset[str]) -> Request:
+    def request(self, options: frozenset[str], empty_matches: bool) -> Request:
         """Read the Identifier."""
         content = self._request.Identifier.getvalue() if self._request.Identifier else b""
         try:
             ds = identifier.parse(content, self._syntax)
         except ObjectError as error:
             raise _Refused(UNABLE_TO_PROCESS, f"Identifier cannot be decoded: {error.problem}") from error
-        return identifier.request(ds, str(self._context.abstract_syntax), options)
+        return identifier.request(ds, str(self._context.abstract_syntax), options, empty_matches=empty_matches)
 
     def say(self, asked: Request, said: Mapping[str, str], identity: bytes) -> None:
         """Note what is said of every match."""

@@ -152,7 +152,7 @@ def _syntax(transfer_syntax: str) -> _Encoding:
     return _Encoding(syntax.is_implicit_VR, not syntax.is_little_endian, syntax.is_deflated)
 
 
-def request(ds: DataSet, model: str, negotiated: frozenset[str]) -> Request:
+def request(ds: DataSet, model: str, negotiated: frozenset[str], *, empty_matches: bool = False) -> Request:
     """Return what an Identifier asks.
 
     Parameters
@@ -163,6 +163,8 @@ def request(ds: DataSet, model: str, negotiated: frozenset[str]) -> Request:
         Abstract syntax of the request, a key of `FIND_MODELS`.
     negotiated : frozenset of str
         What was agreed on for it (`gateway.network.negotiation.FIND_OPTIONS`).
+    empty_matches : bool
+        Whether what has no value matches every value.
 
     Raises
     ------
@@ -190,6 +192,7 @@ def request(ds: DataSet, model: str, negotiated: frozenset[str]) -> Request:
             zone=_zone(ds) if "timezone" in negotiated else None,
             empty="empty" in negotiated,
             multiple="multiple" in negotiated,
+            empty_matches=empty_matches,
         ),
         "relational" in negotiated,
         characters,

@@ -93,6 +93,8 @@ class NetworkSettings:
         AE titles of destinations that fetch, and the view each shall have.
     query_wait : float
         Seconds that a query for a patient or study, or a retrieval, waits for a conversion before it is answered.
+    empty_matches : bool
+        Whether a query finds what has no value for a key, whatever value is asked for (PS3.4 C.2.2.1.2).
     tls : Serving or None
         What those are served with who come to the port for TLS.
     """
@@ -106,6 +108,7 @@ class NetworkSettings:
     priors_from: frozenset[str] = frozenset()
     pulls: Mapping[str, View] = field(default_factory=dict)
     query_wait: float = 2.0
+    empty_matches: bool = False
     tls: Serving | None = None
 
     def peer(self, ae_title: str) -> Peer | None:

@@ -24,6 +24,7 @@ from gateway.service.tables import (
     Gateway,
     Intake,
     Peer,
+    Query,
     Quota,
     Storage,
     Table,
@@ -39,11 +40,12 @@ TABLES: dict[str, type[Table]] = {
     "gateway": Gateway,
     "intake": Intake,
     "storage": Storage,
+    "query": Query,
     "commitment": Commitment,
     "tls": Tls,
 }
 LISTS: dict[str, type[Table]] = {"peer": Peer, "destination": Destination}
-SECTIONS = ("gateway", "views", "intake", "storage", "commitment", "tls", "peer", "destination")
+SECTIONS = ("gateway", "views", "intake", "storage", "query", "commitment", "tls", "peer", "destination")
 
 
 class ConfigErrors(ConfigError):

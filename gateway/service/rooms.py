@@ -38,6 +38,7 @@ def network_settings(config: Config) -> NetworkSettings:
         priors_from=frozenset(destination.ae_title for destination in config.destination),
         pulls={to.ae_title: view_named(to.view) for to in config.destination if to.mode == "pull"},
         query_wait=config.intake.query_wait_seconds,
+        empty_matches=config.query.empty_matches,
         tls=security(config) if config.tls.certificate else None,
     )
 

@@ -35,6 +35,9 @@ max_associations = 20
 quota = "80%"                 # of the file system, or "200GB"
 keep_days = 7                 # after the last destination has committed
 
+[query]
+empty_matches = false         # true: what has no value matches every value (PS3.4 C.2.2.1.2)
+
 [commitment]
 means = "delivered"           # or "stored"
 patience_hours = 24           # then what is not safe is reported as failed
@@ -166,6 +169,18 @@ class Storage(Table, frozen=True):
         return Quota.parse(self.quota)
 
 
+class Query(Table, frozen=True):
+    """``[query]``: how queries match."""
+
+    empty_matches: Annotated[
+        Switch,
+        says(
+            "`true`: a study, series or image without a value for a key matches whatever is asked, as PS3.4 C.2.2.1.2 "
+            'has it; `false`: only what matches everything, `*`, and `""` where that was negotiated.'
+        ),
+    ] = False
+
+
 class Commitment(Table, frozen=True):
     """``[commitment]``: what the box promises a modality that asks for storage commitment."""
 
@@ -276,6 +291,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     views: dict[AETitle, ViewName] = {}
     intake: Intake = Intake()
     storage: Storage = Storage()
+    query: Query = Query()
     commitment: Commitment = Commitment()
     tls: Tls = Tls()
     peer: tuple[Peer, ...] = ()

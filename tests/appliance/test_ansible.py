@@ -161,6 +161,7 @@ EVERYTHING = {
     "gateway_max_associations": "5",
     "gateway_quota": "200GB",
     "gateway_keep_days": 30,
+    "gateway_query_empty_matches": "yes",
     "gateway_commitment_means": "stored",
     "gateway_commitment_patience_hours": 1.5,
     "gateway_commitment_answer_days": 3,

@@ -226,7 +226,9 @@ class World:
         keys = [_as_key(keyword, one) for keyword, one in asked.items()]
         wanted = ["PatientID", "IssuerOfPatientID"] if level == "PATIENT" else [UNIQUE[level]]
         keys += [key(keyword) for keyword in wanted if keyword not in asked]
-        options = Options(rules.combined, rules.fuzzy, rules.zone, rules.empty, rules.multiple)
+        options = Options(
+            rules.combined, rules.fuzzy, rules.zone, rules.empty, rules.multiple, empty_matches=rules.letter
+        )
         found = ask(self.archive, level, *keys, options=options, relational=relational)
         names = [tuple(str((value(match, keyword) or [""])[0]) for keyword in wanted) for match in found]
         assert len(names) == len(set(names)), "an entity twice"
@@ -346,6 +348,7 @@ RULES = st.builds(
     zone=st.sampled_from((None, 0, 60, -480, 840)),
     empty=st.booleans(),
     multiple=st.booleans(),
+    letter=st.booleans(),
 )
 
 
@@ -357,7 +360,7 @@ RULES = st.builds(
     RULES,
     st.booleans(),
 )
-def test_F3_F4_F5_F8_F19_the_index_answers_as_a_plain_matcher_does(
+def test_T7_F3_F4_F5_F8_F19_the_index_answers_as_a_plain_matcher_does(
     worlds: dict[int, World], seed: int, level: str, asked: dict[str, Any], rules: Rules, relational: bool
 ) -> None:
     if level != "IMAGE":
@@ -578,17 +581,16 @@ def test_F2_keys_without_a_place_are_left_out_and_said(archive: Archive) -> None
     assert value(found, "PatientComments") == []
 
 
-def test_F2_keys_of_images_are_read_from_headers_of_a_bounded_number(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.archive.matches.MOST_HEADERS", 2)
-    for number in (1, 2, 3):
+def test_T7_F2_keys_of_images_are_read_from_every_header(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.archive.matches.PAGE", 2)
+    for number in (1, 2, 3, 4, 5):
         store(archive, ct(f"1.2.3.4.{number}", number=number, SliceLocation=str(number)))
     found = ask(archive, "IMAGE", key("StudyInstanceUID", "1.2.3"), key("SliceLocation"))
-    assert [match.values.get(tag_named("SliceLocation")) for match in found] == [["1"], ["2"], None]
-    assert [match.complete for match in found] == [True, True, False]
+    assert [match.values.get(tag_named("SliceLocation")) for match in found] == [["1"], ["2"], ["3"], ["4"], ["5"]]
+    assert all(match.complete for match in found)
     assert len(ask(archive, "IMAGE", key("InstanceNumber", "1"), key("SliceLocation", "1.0"))) == 1
     assert len(ask(archive, "IMAGE", key("InstanceNumber", "1"), key("SliceLocation", "2"))) == 0
+    assert len(ask(archive, "IMAGE", key("SliceLocation", "5"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_the_chapters_are_those_of_the_standard_in_their_order(text: str) -> Non
     assert {"1", "2", "3", "3.1", "3.2", "3.3", "3.4", "4", "5", "6", "7"} <= set(numbers)
 
 
+def test_T7_the_statement_says_what_an_empty_value_matches(text: str) -> None:
+    assert "Deviation from PS3.4 C.2.2.1.2" in text
+    letter = conformance.statement(parse("[query]\nempty_matches = true\n"))
+    assert "Deviation from PS3.4 C.2.2.1.2" not in letter
+    assert "matches whatever value is asked for (PS3.4 C.2.2.1.2)" in letter
+
+
 @pytest.mark.parametrize("title", TITLES)
 def test_every_application_entity_has_a_chapter_with_its_view_and_services(text: str, title: str) -> None:
     (heading,) = re.findall(rf"^#### (3\.2\.[0-9] {title})$", text, re.MULTILINE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_tools import CT, GSPS, LEGACY_CT, ct, derive, store
+from archive_tools import CT, GSPS, LEGACY_CT, ct, derive, store, store_file
 from find_tools import (
     DATETIME,
     EMPTY,
@@ -34,13 +34,15 @@ from find_tools import (
 )
 from loopback import nothing_left_behind
 from peers import Orthanc
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from tools import need
 
 from gateway.archive.rows import Settlement
 from gateway.archive.views import ALL_VIEWS, View
-from gateway.errors import ResourceError
+from gateway.errors import GatewayError, ResourceError
 from gateway.network.negotiation import negotiate_extended
+from gateway.objects.part10 import read_header
 
 
 @pytest.fixture
@@ -229,7 +231,7 @@ def test_F5_empty_and_multiple_value_matching_when_negotiated_not_otherwise(fill
     store(filled.archive, ct("1.5.1.1", study="1.5", series="1.5.1", StudyDescription="", AccessionNumber="A5"))
     empty = identifier("STUDY", StudyInstanceUID="", StudyDescription='""')
     assert uids(find(filled.port, empty, (EMPTY,))) == ["1.5"]
-    assert uids(find(filled.port, empty)) == ["1.5"]  # an empty value matches anything, two quotation marks too
+    assert uids(find(filled.port, empty)) == []  # two quotation marks are text like any other
     filled_only = identifier("STUDY", StudyInstanceUID="1.3", StudyDescription='""')
     assert uids(find(filled.port, filled_only, (EMPTY,))) == []
     both = identifier("STUDY", StudyInstanceUID="", ModalitiesInStudy=["CT", "PR"])
@@ -468,11 +470,45 @@ def test_F18_the_keys_of_repository_query_are_of_no_other_model(filled: Box) -> 
 # F19, F20
 
 
-def test_F19_an_empty_required_key_matches_any_value(gateway: Box) -> None:
-    store(gateway.archive, ct("1.2.3.4.1", AccessionNumber="", StudyDate="", PatientName=""))
-    keys = {"AccessionNumber": "X", "StudyDate": "19990101", "PatientName": "Nobody"}
-    for keyword, value in keys.items():
-        assert uids(find(gateway.port, identifier("STUDY", StudyInstanceUID="", **{keyword: value}))) == ["1.2.3"]
+@pytest.mark.parametrize("empty_matches", [True, False])
+def test_T7_F19_an_empty_required_key_matches_any_value_if_it_is_configured(
+    tmp_path: Path, empty_matches: bool
+) -> None:
+    with box(tmp_path, empty_matches=empty_matches) as gateway:
+        store(gateway.archive, ct("1.2.3.4.1", AccessionNumber="", StudyDate="", PatientName=""))
+        keys = {"AccessionNumber": "X", "StudyDate": "19990101", "PatientName": "Nobody"}
+        expected = ["1.2.3"] if empty_matches else []
+        for keyword, value in keys.items():
+            for model, options in ((STUDY_ROOT, ()), (STUDY_ROOT, (DATETIME, TIMEZONE, FUZZY)), (REPOSITORY, ())):
+                asked = identifier("STUDY", StudyInstanceUID="", **{keyword: value})
+                assert uids(find(gateway.port, asked, options, model)) == expected
+            asked = identifier("STUDY", StudyInstanceUID="", **{keyword: "*"})
+            assert uids(find(gateway.port, asked)) == ["1.2.3"]
+            asked = identifier("STUDY", StudyInstanceUID="", **{keyword: '""'})
+            assert uids(find(gateway.port, asked, (EMPTY,))) == ["1.2.3"]
+
+
+def test_T7_with_real_objects_what_does_not_exist_is_not_found(gateway: Box) -> None:
+    """The objects that pydicom has are without most of what one can ask for."""
+    studies = set()
+    for path in sorted(Path(str(get_testdata_file("CT_small.dcm"))).parent.rglob("*.dcm")):
+        with contextlib.suppress(GatewayError):
+            store_file(gateway.archive, path)
+            studies.add(read_header(path).study)
+    assert len(studies) > 20
+    with association(gateway.port) as made:
+        everything = ask(made, identifier("STUDY", StudyInstanceUID="", AccessionNumber="", StudyID="*"))
+        assert set(uids(everything)) == studies
+        assert everything.values("AccessionNumber").count("") > 10
+        for keyword in ("AccessionNumber", "StudyID", "PatientID", "PatientName", "ReferringPhysicianName"):
+            assert uids(ask(made, identifier("STUDY", StudyInstanceUID="", **{keyword: "NOSUCH"}))) == []
+        for keyword, text in (
+            ("StudyDate", "18000101-18991231"),
+            ("StudyTime", "235959-"),
+            ("ModalitiesInStudy", "XX"),
+        ):
+            assert uids(ask(made, identifier("STUDY", StudyInstanceUID="", **{keyword: text}))) == []
+        assert uids(ask(made, identifier("PATIENT", PatientID="", PatientBirthDate="18000101"), PATIENT_ROOT)) == []
 
 
 def test_a_patient_without_an_id_is_found_and_never_taken_for_another(gateway: Box) -> None:
