@@ -6,16 +6,16 @@ Reads the index, and the names in the intake folder, only, so that another proce
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive import commitment_status
+from gateway.archive import accounts, commitment_status
 from gateway.archive.custody import DELIVERED, FAILED, FETCHES, NOTIFIED, PENDING, REFUSED
 from gateway.archive.jobs import CONVERT, DELIVER, HELD, RUNNING, WAITING, Job
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
 from gateway.archive.promises import HELD as HELD_BACK
 from gateway.archive.recovery import unregistered
-from gateway.archive.views import View, name_of
-from gateway.standard.sop_classes import ENHANCED_CLASSES
+from gateway.archive.views import name_of
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
@@ -26,18 +26,6 @@ _STUDIES = """SELECT t.id, t.uid, p.patient_id, p.issuer, p.name, t.accession, t
 _SERIES = """SELECT s.id, s.uid, s.number, s.modality, s.description, count(*), sum(i.settled = 0)
     FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0
     WHERE s.study = ? GROUP BY s.id ORDER BY s.number, s.uid"""
-
-# What the current instances of a series are part of now.
-_ENHANCED = """SELECT s.id, d.sop_instance, d.sop_class, count(*)
-    FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0 AND i.settled
-    JOIN uid_map m ON m.source = i.sop_instance AND m.digest = i.digest
-    JOIN derived d ON d.id = m.derived AND d.kind NOT IN ('classic', 'restored')
-    JOIN instance e ON e.sop_instance = d.sop_instance AND e.superseded = 0 AND e.views <> 0
-    WHERE s.study = ? GROUP BY s.id, d.id ORDER BY s.id, d.id"""
-
-_UNCHANGED = f"""SELECT s.id, i.reason, count(*)
-    FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0 AND i.settled
-    WHERE s.study = ? AND i.views & {int(View.ENHANCED)} GROUP BY s.id, i.reason ORDER BY s.id, i.reason"""
 
 # How the record of a delivery begins that went out decoded; what it was stored in follows.
 DECODED = "decoded from "
@@ -118,6 +106,14 @@ def study_status(archive: Archive, study: str | None = None, *, limit: int = 100
         Study Instance UID or Accession Number.
     limit : int
         The most studies to describe.
+
+    Returns
+    -------
+    list of dict
+        Of each study, among others, ``account``: what became of what was received, as a sum that adds up
+        (`gateway.conversion.account`); ``presentation_states``: how many were made beside that; and ``series``, each
+        with what it ``became``: entries with a ``fate`` (``frames``, with the object; ``unchanged`` or ``copied``, with
+        the reason).
     """
     if study is None:
         found = archive.database.rows(f"{_STUDIES} ORDER BY t.updated_at DESC LIMIT ?", (limit,))
@@ -128,7 +124,9 @@ def study_status(archive: Archive, study: str | None = None, *, limit: int = 100
 
 def _study(archive: Archive, row: tuple) -> dict[str, Any]:
     key, uid, patient_id, issuer, name, accession, date, description, updated_at = row
-    series = _series(archive, key)
+    became = accounts.became(archive.database, key)
+    series = _series(archive, key, became.series)
+    became.account.received = sum(one["instances"] for one in series)
     jobs = archive.jobs.listing(uid)
     conversion = next((_job(job) for job in jobs if job.kind == CONVERT), None)
     pending = sum(one["pending"] for one in series)
@@ -140,9 +138,11 @@ def _study(archive: Archive, row: tuple) -> dict[str, Any]:
         "date": date,
         "description": description,
         "updated_at": updated_at,
-        "received": {"series": len(series), "instances": sum(one["instances"] for one in series)},
+        "received": {"series": len(series), "instances": became.account.received},
+        "account": became.account.as_json(),
+        "presentation_states": became.beside,
         "views": {name_of(view): {"series": count, "instances": held} for view, count, held in tallies},
-        "settled": sum(one["instances"] for one in series) - pending,
+        "settled": became.account.received - pending,
         "pending": pending,
         "conversion": conversion,
         "series": series,
@@ -151,17 +151,8 @@ def _study(archive: Archive, row: tuple) -> dict[str, Any]:
     }
 
 
-def _series(archive: Archive, study: int) -> list[dict[str, Any]]:
+def _series(archive: Archive, study: int, became: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return what each received series has become, in words and as data."""
-    became: dict[int, list[dict[str, Any]]] = {}
-    for series, uid, sop_class, frames in archive.database.rows(_ENHANCED, (study,)):
-        text = f"enhanced {frames} frames as {uid}" if sop_class in ENHANCED_CLASSES else f"references updated as {uid}"
-        became.setdefault(series, []).append(
-            {"text": text, "sop_instance": uid, "sop_class": sop_class, "frames": frames}
-        )
-    for series, reason, count in archive.database.rows(_UNCHANGED, (study,)):
-        text = f"unchanged: {reason or 'nothing to convert'}"
-        became.setdefault(series, []).append({"text": text, "reason": reason, "instances": count})
     return [
         {
             "series": uid,

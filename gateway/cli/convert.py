@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 # Files whose digests may lag behind the reading of headers.
 DIGESTED_AHEAD = 4
 
-# Why an instance is not in a view though nothing became of it but a rewritten copy.
+# Why an instance is left out of the classic view.
 AT_HAND = "the classic images it was made of are at hand"
 COPY_AT_HAND = "what it is a copy of is at hand"
-FOLLOWED = "a copy with updated references takes its place"
 
 # What a plan says of every object; --explain says the rest as well.
 PLAN_TOPICS = ("why", "apart", "part", "order", "dimensions", "stacks")
@@ -60,7 +59,7 @@ def command(
     """
     if output is None and not plan_only:
         raise click.UsageError("-o DIR says where to write; --plan writes nothing")
-    report = Report()
+    report = Report(target=target)
     topics = None if explain else PLAN_TOPICS if plan_only else ()
     headers = Headers()
     patients = _read(sources, report, headers, quiet=as_json)
@@ -105,10 +104,10 @@ def _read(
     seen: set[tuple[str, str]] = set()
     with _progress(_files(sources), "reading", quiet) as files:
         for header, digest in _digested(files, headers, report):
-            outcome = report.add(header)
             if (header.sop_instance, digest) in seen:
-                outcome.kept["a copy of another file"] += 1
+                report.duplicates.append(str(header.path))
                 continue
+            report.add(header)
             seen.add((header.sop_instance, digest))
             fact = gather(str(header.path), header.path, digest, header)
             headers.keep(fact, header)
@@ -169,6 +168,7 @@ def _to_enhanced(
     topics: tuple[str, ...] | None,
 ) -> None:
     """Convert what there is of one patient and write the enhanced view; `topics` are those to explain, None for all."""
+    from gateway.conversion.account import COPIED, UNCHANGED, fates
     from gateway.conversion.identity import Identity
     from gateway.conversion.study import convert_facts
 
@@ -186,16 +186,15 @@ def _to_enhanced(
             _explain(converted.planned, result, report, topics)
     for made in result.companions:
         _take_companion(made, writer, report)
-    for fact in facts:
-        reason = result.kept.get(fact.name)
-        if reason is None:
-            continue
+    for fact, fate, reason in fates(facts, result):
         outcome = report.series[fact.series]
-        if "enhanced" not in result.views[fact.name]:
-            outcome.kept[f"left out: {reason if fact.name in (*result.twins, *result.spare) else FOLLOWED}"] += 1
-            continue
-        outcome.kept[reason] += 1
-        if writer is not None:
+        if fate == COPIED:
+            outcome.copied[reason] += 1
+        elif fate == UNCHANGED:
+            outcome.kept[reason] += 1
+        elif fact.name in result.twins:
+            outcome.left_out[reason] += 1
+        if writer is not None and "enhanced" in result.views[fact.name]:
             _copy(fact, writer)
     report.unresolved |= result.unresolved
     report.unsigned += result.unsigned
@@ -271,9 +270,11 @@ def _to_classic(facts: list[Facts], writer: Writer | None, scratch: Path, report
             if writer is not None:
                 _copy(fact, writer)
         elif fact.sop_instance in result.standing:
-            outcome.kept[f"left out: {AT_HAND}"] += 1
+            outcome.left_out[AT_HAND] += 1
+        elif fact.name in result.at_hand:
+            outcome.left_out[COPY_AT_HAND] += 1
         else:
-            outcome.kept[f"left out: {COPY_AT_HAND if fact.name in result.at_hand else FOLLOWED}"] += 1
+            outcome.copied[result.kept.get(fact.name, "")] += 1
     report.unresolved |= result.unresolved
     report.unsigned += result.unsigned
 

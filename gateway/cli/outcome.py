@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.common import count
+from gateway.conversion.account import COPIED, FRAMES, LEFT_OUT, NO_REASON, TURNED_BACK, UNCHANGED, Account
 from gateway.objects.elements import decoded, text
 from gateway.standard.dictionary import uid_name
 
@@ -33,8 +34,9 @@ class Outcome:
         New objects: class, SOP Instance UID, frames, file.
     companions : list of dict
         New objects that are no multi-frame images: kind, class, SOP Instance UID, number of sources, file.
-    kept : dict of str to int
-        Number of instances passed on by reason.
+    kept, copied, left_out : dict of str to int
+        Number of instances that are passed on unchanged, that a copy with updated references takes the place of, and
+        that are not in the view that was made, by reason.
     """
 
     series: str
@@ -42,7 +44,19 @@ class Outcome:
     instances: int = 0
     objects: list[dict] = field(default_factory=list)
     companions: list[dict] = field(default_factory=list)
-    kept: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    kept: Counter[str] = field(default_factory=Counter)
+    copied: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def account(self, target: str) -> Account:
+        """Return what became of the instances, as a sum (`gateway.conversion.account`)."""
+        kept, copied, left = (sum(reasons.values()) for reasons in (self.kept, self.copied, self.left_out))
+        if target == "classic":
+            turned = {TURNED_BACK: len(self.objects), UNCHANGED: kept, COPIED: copied, LEFT_OUT: left}
+            return Account(self.instances, Counter(turned))
+        # What is left out of the enhanced view is there as frames that were received.
+        frames = sum(made["frames"] for made in self.objects) + left
+        return Account(self.instances, Counter({FRAMES: frames, UNCHANGED: kept, COPIED: copied}))
 
 
 @dataclass
@@ -52,11 +66,15 @@ class Report:
     Attributes
     ----------
     files : int
-        Number of files looked at: each is an instance of a series, not DICOM or failed.
+        Number of files looked at: each is an instance of a series, a copy of another file, not DICOM or failed.
+    target : str
+        The view that is made, enhanced or classic.
     """
 
     files: int = 0
+    target: str = "enhanced"
     series: dict[str, Outcome] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
     not_dicom: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     unresolved: dict[str, str] = field(default_factory=dict)
@@ -72,17 +90,26 @@ class Report:
         outcome.instances += 1
         return outcome
 
+    def account(self) -> Account:
+        """Return what became of all instances, as a sum."""
+        return sum((outcome.account(self.target) for outcome in self.series.values()), Account())
+
     def as_json(self) -> dict[str, Any]:
         """Return the report for programs."""
-        rows = [vars(outcome) | {"kept": dict(outcome.kept)} for outcome in self.series.values()]
         return {
             "files": self.files,
-            "series": rows,
+            "account": self.account().as_json(),
+            "series": [self._row(outcome) for outcome in self.series.values()],
+            "duplicates": self.duplicates,
             "not_dicom": self.not_dicom,
             "failed": self.failed,
             "unresolved": self.unresolved,
             "unsigned": self.unsigned,
         }
+
+    def _row(self, outcome: Outcome) -> dict[str, Any]:
+        reasons = {name: dict(getattr(outcome, name)) for name in ("kept", "copied", "left_out")}
+        return vars(outcome) | reasons | {"account": outcome.account(self.target).as_json()}
 
 
 def print_report(report: Report, output: Path | None) -> None:
@@ -95,10 +122,13 @@ def print_report(report: Report, output: Path | None) -> None:
             for key, value in made.get("explain", {}).items():
                 click.echo(f"       {key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
         _print_companions(outcome)
-        for reason, number in outcome.kept.items():
-            click.echo(
-                f"    -> {number} unchanged: {reason}" if "left out" not in reason else f"    -> {number} {reason}"
-            )
+        for words, reasons in (("unchanged", outcome.kept), ("left out", outcome.left_out)):
+            for reason, number in reasons.items():
+                click.echo(f"    -> {number} {words}: {reason or NO_REASON}")
+    if report.series:
+        click.echo(report.account().words())
+    if report.duplicates:
+        click.echo(f"{count(len(report.duplicates), 'file')} left aside: equal to another file")
     for who, number in Counter(report.unresolved.values()).items():
         click.echo(f"not found: {count(number, 'instance')} to which {who} refers")
     for who in report.unsigned:
@@ -112,16 +142,15 @@ def print_report(report: Report, output: Path | None) -> None:
 
 
 def _print_companions(outcome: Outcome) -> None:
-    """Print what was derived beside the images; rewritten copies, which may be many, by class."""
-    copies: dict[str, int] = defaultdict(int)
+    """Print what was derived beside the images; rewritten copies, which may be many, by class and reason."""
     for made in outcome.companions:
-        name = sop_class_name(made["sop_class"])
-        if made["replaces"]:
-            copies[name] += 1
-        else:
+        if not made["replaces"]:
+            name = sop_class_name(made["sop_class"])
             click.echo(f"    -> {name} for {count(made['sources'], 'instance')}, {made['sop_instance']}")
-    for name, number in copies.items():
-        click.echo(f"    -> {name}, {count(number, 'copy', 'copies')} with updated references")
+    copies = ", ".join(sorted({sop_class_name(made["sop_class"]) for made in outcome.companions if made["replaces"]}))
+    for reason, number in outcome.copied.items():
+        of = f"{copies}, " if copies else ""
+        click.echo(f"    -> {of}{count(number, 'copy', 'copies')} with updated references: {reason or NO_REASON}")
 
 
 def sop_class_name(uid: str) -> str:

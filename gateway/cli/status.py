@@ -13,6 +13,8 @@ import click
 from gateway.archive.jobs import NOT_CONFIGURED
 from gateway.archive.promises import ANSWERED, GIVEN_UP, HELD, OPEN
 from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
+from gateway.conversion import account
+from gateway.conversion.account import COPIED, FRAMES
 from gateway.errors import ArchiveError
 
 
@@ -97,6 +99,9 @@ def conversion(study: dict[str, Any], now: float) -> Iterator[str]:
         yield _conversion_job(job, study["pending"], now)
     if study["settled"]:
         yield f"converted: {became(study['series'])}" if _enhanced(study["series"]) else became(study["series"])
+        states = study["presentation_states"]
+        beside = f"; {count(states, 'presentation state')} made beside them" if states else ""
+        yield account.read(study["account"]).words() + beside
 
 
 def _conversion_job(job: dict[str, Any], pending: int, now: float) -> str:
@@ -131,15 +136,20 @@ def became(series: list[dict[str, Any]]) -> str:
         parts.append(f"{into} ({count(frames, 'frame')})")
     whole: Counter[str] = Counter()
     some: Counter[str] = Counter()
+    copied: Counter[str] = Counter()
     for one in series:
-        split = any("frames" in entry for entry in one["became"])
-        for entry in one["became"]:
-            if "frames" not in entry:
-                reason = entry["reason"] or "nothing to convert"
-                whole[reason] += not split
-                some[reason] += entry["instances"] if split else 0
-    parts += [f"{count(n, 'series', 'series')} unchanged: {reason}" for reason, n in whole.items() if n]
-    parts += [f"{count(n, 'object')} of converted series unchanged: {reason}" for reason, n in some.items() if n]
+        others = [entry for entry in one["became"] if entry["fate"] != FRAMES]
+        split = len(others) < len(one["became"])
+        for entry in others:
+            if entry["fate"] == COPIED:
+                copied[entry["reason"]] += entry["instances"]
+            elif split:
+                some[entry["reason"]] += entry["instances"]
+            else:
+                whole[entry["reason"]] += 1
+    parts += [f"{count(n, 'series', 'series')} unchanged: {reason}" for reason, n in whole.items()]
+    parts += [f"{count(n, 'object')} of converted series unchanged: {reason}" for reason, n in some.items()]
+    parts += [f"{count(n, 'object')} copied with updated references: {reason}" for reason, n in copied.items()]
     return "; ".join(parts)
 
 

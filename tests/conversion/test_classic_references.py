@@ -86,8 +86,8 @@ def test_copies_whose_source_is_at_hand_are_left_out(tmp_path: Path) -> None:
     told = gateway(tmp_path / "in", tmp_path / "enhanced", "-o", tmp_path / "classic", "--to", "classic")
     assert set(read(tmp_path / "classic")) == {ds.SOPInstanceUID for ds in (*sources, state)}
     assert "QueryRetrieveView" not in read(tmp_path / "classic")[state.SOPInstanceUID]
-    reasons = [reason for row in told["series"] for reason in row["kept"]]
-    assert "left out: what it is a copy of is at hand" in reasons
+    reasons = [reason for row in told["series"] for reason in row["left_out"]]
+    assert "what it is a copy of is at hand" in reasons
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 # machine has written: descriptions, and reasons that quote values, can hold a name. The UID is how a study is found.
 BOX = ("idle", "waiting", "running", "held", "intake")
 PROMISE = ("requester", "called", "transaction", "state", "asked_at", "instances", "committed", "failed", "attempts")
-STUDY = ("study", "updated_at", "received", "views", "settled", "pending", "idle")
+STUDY = ("study", "updated_at", "received", "account", "views", "settled", "pending", "idle")
 SERIES = ("series", "number", "modality", "instances", "pending")
-BECAME = ("sop_instance", "sop_class", "frames", "instances")
+BECAME = ("fate", "sop_instance", "sop_class", "frames", "instances")
 JOB = ("kind", "state", "attempts", "next_attempt")
 DESTINATION = ("destination", "state", "form", "delivered", "outstanding", "decoded", "attempts", "next_attempt")
 
