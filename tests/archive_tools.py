@@ -25,8 +25,6 @@ LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 GSPS = "1.2.840.10008.5.1.4.1.1.11.1"
 
-DATA = Path(__file__).parents[1] / "../shared/data"
-
 
 class HandClock(Clock):
     """A clock that a test moves."""

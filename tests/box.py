@@ -119,7 +119,10 @@ class Box:
     def pids(self, role: str) -> list[int]:
         """The processes of a role: intake, convert or deliver."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        try:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            return []
         return [int(pid) for pid in children if _name(pid) == f"gateway-{role}"]
 
     @contextlib.contextmanager

@@ -9,14 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pynetdicom.ae
 import pytest
 from archive_tools import HandClock
+from steady import SteadyAssociation
 
 from gateway import observe
 from gateway.archive.index import Archive
 
 if TYPE_CHECKING:
     from certificates import Authority, Pair
+
+# Whoever requests an association in a test; acceptors are made by the transport, and the gateway makes its own.
+pynetdicom.ae.Association = SteadyAssociation
 
 
 @pytest.fixture

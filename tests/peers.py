@@ -19,8 +19,6 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless
 from tools import need
 
-SHARED = Path(__file__).parents[1] / "../shared/data"
-
 
 def dicom_files(folder: Path) -> dict[str, Path]:
     """The DICOM files below a folder, one for each SOP Instance UID."""

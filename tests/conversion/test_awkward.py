@@ -19,10 +19,9 @@ from conversion.material import SERIES, STUDY, frames_of, save, save_all, series
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from real_data import names, need_set
 
 from gateway.cli.main import main
-
-SHARED = Path(__file__).parents[2] / "../shared/data"
 
 
 @dataclass
@@ -302,9 +301,6 @@ def test_ten_thousand_slices(tmp_path: Path) -> None:
     assert memory < 120
 
 
-SETS = [path.name for path in sorted(SHARED.iterdir()) if path.is_dir()] if SHARED.is_dir() else []
-
-
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", names())
 def test_T15_every_file_of_the_real_sets_is_accounted_for(name: str, tmp_path: Path) -> None:
-    assert converted(SHARED / name, tmp_path).report["series"]
+    assert converted(need_set(name), tmp_path).report["series"]

@@ -11,10 +11,9 @@ from conversion.material import GSPS, STUDY, item, reference, save_all, series_o
 from conversion.resolving import every_reference_resolves, read, unresolved
 from conversion.test_updates import KO, gsps, key_object
 from pydicom.dataset import Dataset
+from real_data import need_set
 
 from gateway.cli.main import main
-
-SHARED = Path(__file__).parents[2] / "../shared/data"
 
 
 def gateway(*arguments: object) -> dict:
@@ -94,9 +93,8 @@ def test_copies_whose_source_is_at_hand_are_left_out(tmp_path: Path) -> None:
     "name", ["highdicom_refs", "rtutils_ct_rtstruct", "philips_pcasl_gsps", "dcmqi_ct_lce_seg", "lce_mr_seg_ibsi"]
 )
 def test_G20_every_reference_of_real_sets_resolves_after_turning_back(name: str, tmp_path: Path) -> None:
-    if not (SHARED / name).is_dir():
-        pytest.skip("the shared series are not here")
-    gateway(SHARED / name, "-o", tmp_path / "enhanced")
+    folder = need_set(name)
+    gateway(folder, "-o", tmp_path / "enhanced")
     gateway(tmp_path / "enhanced", "-o", tmp_path / "classic", "--to", "classic")
-    unknown = unresolved(SHARED / name) | unresolved(tmp_path / "enhanced")
+    unknown = unresolved(folder) | unresolved(tmp_path / "enhanced")
     assert every_reference_resolves(tmp_path / "classic", unknown=unknown) > 0

@@ -21,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from real_data import DATA, needs_data
 
 from gateway.conversion.extraction import extract
 from gateway.conversion.frame_lists import ExtractionError, FrameRequest
@@ -30,8 +31,6 @@ from gateway.objects.elements import dataset, make
 from gateway.objects.part10 import file_meta, read_header
 from gateway.objects.recipe import Recipe, digest_of
 from gateway.objects.stream import FileSource
-
-REAL = Path(__file__).parents[3] / "shared" / "data"
 
 
 def asked(**key: list[float]) -> FrameRequest:
@@ -320,7 +319,7 @@ def test_M7_frames_of_a_derived_object(syntax: str, tmp_path: Path) -> None:
         assert frame.tobytes() == sources[number - 1].PixelData
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real series are not at hand")
+@needs_data
 @pytest.mark.parametrize(
     "name",
     [
@@ -331,8 +330,8 @@ def test_M7_frames_of_a_derived_object(syntax: str, tmp_path: Path) -> None:
     ],
 )
 def test_M7_real_objects(name: str, tmp_path: Path) -> None:
-    source = dcmread(REAL / name)
-    made = taken(REAL / name, simple(2), tmp_path)
+    source = dcmread(DATA / name)
+    made = taken(DATA / name, simple(2), tmp_path)
     frame = made.pixel_array.reshape(source.pixel_array.shape[1:])
     assert np.array_equal(frame, source.pixel_array[1])
     assert made.PerFrameFunctionalGroupsSequence[0] == source.PerFrameFunctionalGroupsSequence[1]

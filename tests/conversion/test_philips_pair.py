@@ -11,8 +11,9 @@ from conversion.reading import plain
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from real_data import DATA
 
-PAIR = Path(__file__).parents[3] / "shared" / "data" / "philips_pair_asl1901"
+PAIR = DATA / "philips_pair_asl1901"
 pytestmark = pytest.mark.skipif(not PAIR.is_dir(), reason="the real series are not at hand")
 
 # Geometry, pixels, window, rescale, echo and time: what must be the scanner's own, by value.

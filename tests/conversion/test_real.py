@@ -15,13 +15,13 @@ from conversion.material import Conversion, convert, frames_of
 from conversion.reading import missing, plain, unfolded
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
+from real_data import names, need_set
 from tools import need, need_module
 
 from gateway.conversion.pixels import NATIVE
 from gateway.errors import ObjectError
 from gateway.objects.part10 import read_header
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 
 NO_IMAGE = "not a classic CT, MR or PET image"
@@ -96,13 +96,8 @@ FALSE = (
 )
 
 
-def _sets() -> list[str]:
-    folders = [path.name for path in sorted(SHARED.iterdir()) if path.is_dir()] if SHARED.is_dir() else []
-    return ["pydicom", *folders]
-
-
 def _studies(name: str) -> dict[str, list[Path]]:
-    root = BUNDLED if name == "pydicom" else SHARED / name
+    root = BUNDLED if name == "pydicom" else need_set(name)
     found = defaultdict(list)
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         try:
@@ -127,7 +122,7 @@ def _told(line: str) -> str:
     return f"{re.sub(r'.*/', '', place)}: {re.sub(r'[[][0-9]+[]]', '', what)}".strip()
 
 
-@pytest.fixture(scope="module", params=_sets())
+@pytest.fixture(scope="module", params=["pydicom", *names()])
 def conversions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp(request.param)
     with warnings.catch_warnings():
@@ -198,9 +193,6 @@ def test_highdicom_reads_every_object(conversions) -> None:
 
 def test_the_scanners_own_enhanced_object_says_the_same(tmp_path: Path) -> None:
     """The same scan, exported classic and enhanced by the scanner: pixels and geometry of each frame agree."""
-    folder = SHARED / "philips_pair_asl1901"
-    if not folder.is_dir():
-        pytest.skip("no shared data")
     paths = [path for found in _studies("philips_pair_asl1901").values() for path in found]
     theirs = next(dcmread(path) for path in paths if dcmread(path, stop_before_pixels=True).get("NumberOfFrames"))
     classic = [path for path in paths if not dcmread(path, stop_before_pixels=True).get("NumberOfFrames")]

@@ -24,6 +24,7 @@ from conversion.material import (
 )
 from conversion.resolving import every_reference_resolves, read, unresolved
 from pydicom.dataset import Dataset
+from real_data import need_set
 
 from gateway.cli.main import main
 from gateway.conversion.held import Held
@@ -184,9 +185,6 @@ def test_E47_what_nobody_has_is_reported(tmp_path: Path) -> None:
     assert made.result.unresolved == {stranger.SOPInstanceUID: STUDY + ".1.1"}
 
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -200,9 +198,8 @@ SHARED = Path(__file__).parents[2] / "../shared/data"
 def test_G14_G20_every_reference_of_real_sets_resolves_after_conversion(
     name: str, expected: int, tmp_path: Path
 ) -> None:
-    if not (SHARED / name).is_dir():
-        pytest.skip("the shared series are not here")
-    done = CliRunner().invoke(main, ["convert", str(SHARED / name), "-o", str(tmp_path / "out"), "--json"])
+    folder = need_set(name)
+    done = CliRunner().invoke(main, ["convert", str(folder), "-o", str(tmp_path / "out"), "--json"])
     told = json.loads(done.stdout)
-    assert every_reference_resolves(tmp_path / "out", unknown=unresolved(SHARED / name)) > 0
+    assert every_reference_resolves(tmp_path / "out", unknown=unresolved(folder)) > 0
     assert sum(len(row["companions"]) for row in told["series"]) == expected

@@ -16,8 +16,8 @@ from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from real_data import DATA, needs_data
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 _CARRIER = (0x0021, b"GATEWAY CONVERSION", 0)
 
 # What new objects have of their own (end of REQUIREMENTS): identity, and what belongs to how frames are put together.
@@ -99,7 +99,7 @@ def check(path: Path, folder: Path, *, changed: Collection[str] = ()) -> set[str
     return classes
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real series are not at hand")
+@needs_data
 @pytest.mark.parametrize("name", OBJECTS)
 def test_K4_real_objects_come_back_with_everything(name: str, tmp_path: Path) -> None:
     # The classic term of the phase direction stands in Legacy Converted objects, which have no group for it; and stack

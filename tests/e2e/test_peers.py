@@ -11,7 +11,8 @@ import pydicom
 import pytest
 from box import Box
 from loopback import free_port
-from peers import SHARED, Orthanc, dicom_files, errors_of, rendered, repeated, send, sources_of, storescp
+from peers import Orthanc, dicom_files, errors_of, rendered, repeated, send, sources_of, storescp
+from real_data import DATA, need_set
 from tools import need
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -53,7 +54,7 @@ def running_site(folder: Path) -> Iterator[tuple[Box, Path]]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Path]]:
-    """A site for the sets of ../shared/data."""
+    """A site for the sets of real series."""
     with running_site(tmp_path_factory.mktemp("shared")) as found:
         yield found
 
@@ -144,10 +145,9 @@ def check_delivery(box: Box, files: dict[str, Path], delivered: list[Path]) -> i
 
 @pytest.mark.parametrize("name", SETS)
 def test_every_set_arrives_enhanced_once_or_unchanged(site: tuple[Box, Path], name: str) -> None:
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"{name}: the real series are not beside the project")
+    real = need_set(name)
     box, folder = site
-    files = usable(dicom_files(SHARED / name))
+    files = usable(dicom_files(real))
     send(list(files.values()), box.port)
     box.wait_done()
     made = check_delivery(box, files, arrived(folder / "pacs", studies_of(files)))
@@ -243,8 +243,8 @@ def test_Orthanc_as_PACS_gets_every_series_once(tmp_path: Path) -> None:
     box = Box(tmp_path, {"ORTHANC": {"port": orthanc.port, "commitment": False}})
     files = usable(dicom_files(BUNDLED / "dicomdirtests"))
     for name in ("pet_ge_crop", "philips_dynamic"):
-        if (SHARED / name).is_dir():
-            files |= usable(dicom_files(SHARED / name))
+        if (DATA / name).is_dir():
+            files |= usable(dicom_files(DATA / name))
     delivered = tmp_path / "delivered"
     delivered.mkdir()
     with orthanc.running():

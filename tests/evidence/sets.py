@@ -13,20 +13,20 @@ from functools import cached_property
 from pathlib import Path
 
 import pydicom
+import real_data
 from click.testing import CliRunner
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from real_data import need_set
 
 from gateway.cli.main import main
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
 def names() -> list[str]:
-    """Return the sets that are here: pydicom's own files always."""
-    folders = [path.name for path in sorted(SHARED.iterdir()) if path.is_dir()] if SHARED.is_dir() else []
-    return ["pydicom", *folders]
+    """Return all sets: pydicom's own files are always here."""
+    return ["pydicom", *real_data.names()]
 
 
 def _header(path: Path) -> Dataset | None:
@@ -41,7 +41,9 @@ def layers(name: str) -> list[list[Path]]:
     """Return the DICOM files of a set, split so that no UID is twice in a list."""
     found: dict[int, list[Path]] = defaultdict(list)
     seen: Counter[str] = Counter()
-    for path in sorted(path for path in (BUNDLED if name == "pydicom" else SHARED / name).rglob("*") if path.is_file()):
+    for path in sorted(
+        path for path in (BUNDLED if name == "pydicom" else need_set(name)).rglob("*") if path.is_file()
+    ):
         header = _header(path)
         if header is not None:
             found[seen[header.SOPInstanceUID]].append(path)

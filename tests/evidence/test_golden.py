@@ -25,6 +25,7 @@ from evidence.golden_digests import (
     write_down,
 )
 from evidence.sets import Layer, names
+from real_data import NAMES
 
 from gateway.conversion.identity import EDITION
 
@@ -60,6 +61,8 @@ def test_T17_what_real_sets_become_has_the_bytes_of_its_edition(
     name: str, swept: Callable[[str], list[Layer]], figures: Callable[..., None]
 ) -> None:
     now = of_set(swept(name))
+    if f"set {name}" not in known() and name not in ("pydicom", *NAMES):
+        pytest.skip(f"the real series {name} are newer than the digests of edition {EDITION}")
     assert_as_written_down(f"set {name}", now)
     figures("golden", name, digests=len(now) - 1)
 

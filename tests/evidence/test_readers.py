@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from evidence.readers import dcm2niix_volumes, itk_frames, same_volumes
-from evidence.sets import BUNDLED, SHARED, Layer, names
+from evidence.sets import BUNDLED, Layer, names
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from real_data import DATA
 from tools import need_module
 
 
@@ -46,7 +47,7 @@ def series_of(layer: Layer) -> Iterator[Series]:
     for path in layer.images:
         sources = frame_sources(path, layer)
         first = dcmread(sources[0], stop_before_pixels=True, force=True)
-        folder = sources[0].parent.relative_to(BUNDLED if sources[0].is_relative_to(BUNDLED) else SHARED)
+        folder = sources[0].parent.relative_to(BUNDLED if sources[0].is_relative_to(BUNDLED) else DATA)
         one = found.setdefault(first.SeriesInstanceUID, Series(f"{folder}/{first.get('SeriesNumber')}", [], []))
         one.sources += sources
         one.objects.append(path)

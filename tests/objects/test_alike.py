@@ -17,12 +17,11 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from real_data import DATA, needs_data
 
 from gateway.errors import ObjectError
 from gateway.objects.alike import HeaderReader
 from gateway.objects.part10 import Header, read_header
-
-DATA = Path(__file__).parents[2] / "../shared/data"
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 
@@ -148,7 +147,7 @@ def test_group_lengths_and_no_meta_information_change_nothing(tmp_path: Path) ->
         assert outcome(read, path) == outcome(read_header, path)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="no series beside the project")
+@needs_data
 def test_real_files_are_read_as_they_are() -> None:
     read = HeaderReader()
     for path in sorted(path for path in DATA.rglob("*") if path.is_file()):

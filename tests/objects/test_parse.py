@@ -24,6 +24,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from real_data import DATA
 from tools import need
 
 from gateway.errors import ObjectError
@@ -31,7 +32,6 @@ from gateway.objects.elements import DataSet, Element, Span, decoded, integer, n
 from gateway.objects.parse import DEEPEST, Syntax, parse_dataset
 from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, check_identity, file_meta, read_header
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
 BUNDLED = Path(pydicom.__file__).parent / "data"
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
@@ -40,7 +40,7 @@ BROKEN = {"MR_truncated.dcm", "rtplan_truncated.dcm", "DICOMDIR-nooffset", "emri
 
 
 def _files() -> Iterator[Path]:
-    for root in (BUNDLED / "test_files", BUNDLED / "charset_files", SHARED):
+    for root in (BUNDLED / "test_files", BUNDLED / "charset_files", DATA):
         yield from sorted(path for path in root.rglob("*") if path.is_file())
 
 
