@@ -74,3 +74,23 @@ class ArchiveError(GatewayError):
 
 class NetworkError(GatewayError):
     """A peer could not be reached, refused, or broke off."""
+
+
+class Rejected(NetworkError):
+    """A peer rejected the association (PS3.8 9.3.4).
+
+    Attributes
+    ----------
+    lasting : bool
+        It will do so again until somebody changes its settings or ours.
+    """
+
+    lasting = False
+
+
+class Unanswered(NetworkError):
+    """A peer took a request and did not answer it in time; it may have done what was asked, and answer too late."""
+
+
+class BrokenOff(NetworkError):
+    """A peer ended the association, or broke its rules, instead of answering a request."""

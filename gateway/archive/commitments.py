@@ -238,8 +238,14 @@ class Commitments:
         """Return the studies that a destination has, of which something has not been asked for."""
         sql = """SELECT DISTINCT study FROM delivery d WHERE destination = ? AND state = 'delivered' AND commitment = ''
             AND NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'deliver' AND j.study = d.study
-                AND j.destination = d.destination) ORDER BY study"""
+                AND j.destination = d.destination AND j.state <> 'held') ORDER BY study"""
         return [study for (study,) in self._database.rows(sql, (destination,))]
+
+    def to_ask(self, study: str, destination: str) -> bool:
+        """Tell whether a destination has something of a study that it has not been asked for."""
+        sql = """SELECT 1 FROM delivery WHERE study = ? AND destination = ? AND state = 'delivered' AND commitment = ''
+            LIMIT 1"""
+        return self._database.row(sql, (study, destination)) is not None
 
     def open(self, study: str, destination: str) -> list[Transaction]:
         """Return the transactions that wait for an answer, the oldest first."""

@@ -46,7 +46,20 @@ class Decision(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """How it stands with one instance at one destination."""
+    """How it stands with one instance at one destination.
+
+    Attributes
+    ----------
+    state : str
+        ``pending``, ``delivered``, ``failed`` (it is tried again), ``refused`` (it is not, until somebody wants it), or
+        ``notified``.
+    status : int or None
+        Status of the C-STORE response, None if there was none.
+    attempts : int
+        How often it was tried in all.
+    tries : int
+        How often in a row it met the same fate; 0 if nothing was sent.
+    """
 
     sop_instance: str
     digest: str
@@ -55,6 +68,7 @@ class Delivery(NamedTuple):
     reason: str
     attempts: int
     at: float
+    tries: int = 0
 
 
 class Standing(NamedTuple):
@@ -161,7 +175,7 @@ class Custody:
         sql = """INSERT INTO delivery (study, destination, sop_instance, digest, state, reason, attempts, at)
             VALUES (?, ?, ?, ?, 'pending', '', 0, ?) ON CONFLICT DO UPDATE
             SET digest = excluded.digest, state = 'pending', reason = '', at = excluded.at, commitment = '',
-                commitment_reason = '', failure = NULL, commitment_at = NULL, lost = 0
+                commitment_reason = '', failure = NULL, commitment_at = NULL, lost = 0, tries = 0
             WHERE digest <> excluded.digest"""
         now = self._clock.now()
         with self._database.transaction() as connection:
@@ -184,7 +198,15 @@ class Custody:
             )
 
     def failed(
-        self, study: str, destination: str, row: InstanceRow, status: int | None, reason: str, *, refused: bool = False
+        self,
+        study: str,
+        destination: str,
+        row: InstanceRow,
+        status: int | None,
+        reason: str,
+        *,
+        refused: bool = False,
+        tries: int = 1,
     ) -> None:
         """Note an attempt in vain.
 
@@ -193,30 +215,66 @@ class Custody:
         status : int or None
             Status of the C-STORE response, None if there was none.
         refused : bool
-            The destination does not want the object (no presentation context, a failure status), as opposed to a
-            breakdown on the way.
+            The destination does not want the object (no presentation context, a failure status again and again): it is
+            not tried again until somebody wants it.
+        tries : int
+            How often in a row this was so; 0 if nothing was sent.
         """
-        self._note(study, destination, row, REFUSED if refused else FAILED, status, reason)
+        self._note(study, destination, row, REFUSED if refused else FAILED, status, reason, tries)
+
+    def forgive(self, study: str, destination: str) -> int:
+        """Have tried again what the destination has refused, and return how much."""
+        sql = """UPDATE delivery SET state = ?, tries = 0 WHERE study = ? AND destination = ? AND state IN (?, ?)
+            AND (state = ? OR tries > 0)"""
+        with self._database.transaction() as connection:
+            return connection.execute(sql, (FAILED, study, destination, REFUSED, FAILED, REFUSED)).rowcount
 
     def _note(
-        self, study: str, destination: str, row: InstanceRow, state: str, status: int | None, reason: str
+        self,
+        study: str,
+        destination: str,
+        row: InstanceRow,
+        state: str,
+        status: int | None,
+        reason: str,
+        tries: int = 0,
     ) -> None:
-        sql = """INSERT INTO delivery (study, destination, sop_instance, digest, state, status, reason, attempts, at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO UPDATE
+        sql = """INSERT INTO delivery
+                (study, destination, sop_instance, digest, state, status, reason, attempts, at, tries)
+            VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE
             SET digest = excluded.digest, state = excluded.state, status = excluded.status, reason = excluded.reason,
-                attempts = attempts + 1, at = excluded.at,
+                attempts = attempts + 1, at = excluded.at, tries = excluded.tries,
                 commitment = CASE WHEN digest = excluded.digest THEN commitment ELSE '' END"""
         digest = bytes.fromhex(row.digest)
-        values = (study, destination, row.sop_instance, digest, state, status, reason, self._clock.now())
+        values = (study, destination, row.sop_instance, digest, state, status, reason, self._clock.now(), tries)
         with self._database.transaction() as connection:
             connection.execute(sql, values)
 
     def deliveries(self, study: str, destination: str) -> list[Delivery]:
         """Return how it stands with every instance of a study at a destination."""
-        sql = """SELECT sop_instance, digest, state, status, reason, attempts, at FROM delivery
-            WHERE study = ? AND destination = ? ORDER BY sop_instance"""
-        found = (Delivery._make(row) for row in self._database.rows(sql, (study, destination)))
-        return [delivery._replace(digest=delivery.digest.hex()) for delivery in found]  # type: ignore[attr-defined]
+        sql = f"SELECT {_DELIVERY} FROM delivery WHERE study = ? AND destination = ? ORDER BY sop_instance"
+        return [_delivery(row) for row in self._database.rows(sql, (study, destination))]
+
+    def delivery(self, study: str, destination: str, row: InstanceRow) -> Delivery | None:
+        """Return how it stands with one instance, None if it has not been its turn with this content."""
+        sql = f"""SELECT {_DELIVERY} FROM delivery
+            WHERE study = ? AND destination = ? AND sop_instance = ? AND digest = ?"""
+        found = self._database.row(sql, (study, destination, row.sop_instance, bytes.fromhex(row.digest)))
+        return _delivery(found) if found else None
+
+    def unsent(self, destination: str) -> list[str]:
+        """Return an instance for each SOP class and transfer syntax that a destination has refused unsent."""
+        sql = """SELECT min(d.sop_instance) FROM delivery d JOIN instance i ON i.sop_instance = d.sop_instance
+            WHERE d.destination = ? AND d.state = 'refused' AND d.tries = 0 AND i.superseded = 0
+            GROUP BY i.sop_class, i.transfer_syntax"""
+        return [uid for (uid,) in self._database.rows(sql, (destination,))]
+
+    def unsent_of(self, destination: str, sop_class: str) -> list[str]:
+        """Return the studies of which a destination has refused something of a SOP class unsent."""
+        sql = """SELECT DISTINCT d.study FROM delivery d JOIN instance i ON i.sop_instance = d.sop_instance
+            WHERE d.destination = ? AND d.state = 'refused' AND d.tries = 0 AND i.superseded = 0 AND i.sop_class = ?
+            ORDER BY d.study"""
+        return [study for (study,) in self._database.rows(sql, (destination, sop_class))]
 
     def standing(self, study: str, destination: str) -> dict[str, Standing]:
         """Return how it stands at a destination, by SOP Instance UID; what is missing has not been its turn yet.
@@ -226,6 +284,13 @@ class Custody:
         sql = """SELECT sop_instance, digest, state, reason, at, commitment, failure, commitment_reason, commitment_at
             FROM delivery WHERE study = ? AND destination = ?"""
         return {row[0]: _standing(*row[1:]) for row in self._database.rows(sql, (study, destination))}
+
+
+_DELIVERY = "sop_instance, digest, state, status, reason, attempts, at, tries"
+
+
+def _delivery(row: tuple) -> Delivery:
+    return Delivery(row[0], row[1].hex(), *row[2:])
 
 
 # Fates of a delivery that say no more than that the object is not there yet.

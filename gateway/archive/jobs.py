@@ -193,6 +193,14 @@ class Jobs:
                 (kind, study, destination),
             ).rowcount
 
+    def due_now(self, kind: str, destination: str, reason: str) -> int:
+        """Make due what waits at a destination for one reason, and return how many."""
+        now = self._clock.now()
+        sql = """UPDATE job SET not_before = ?1 WHERE state = 'waiting' AND not_before > ?1
+            AND kind = ?2 AND destination = ?3 AND reason = ?4"""
+        with self._database.transaction() as connection:
+            return connection.execute(sql, (now, kind, destination, reason)).rowcount
+
     def hasten(self, kind: str, study: str) -> bool:
         """Make a job due that waits only for its time, neither for others nor after a failure; tell whether it did."""
         now = self._clock.now()

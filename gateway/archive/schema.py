@@ -239,6 +239,14 @@ _DAMAGE = (
     "CREATE INDEX damage_by_series ON damage(series)",
 )
 
+# tries: how often in a row an instance met the same fate at a destination. What was refused before this was known is
+# tried once more; from now on it is not tried for ever.
+_TRIES = (
+    "ALTER TABLE delivery ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+    "UPDATE delivery SET state = 'failed' WHERE state = 'refused'",
+    "CREATE INDEX delivery_refused ON delivery(destination, sop_instance) WHERE state = 'refused'",
+)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
@@ -250,6 +258,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0008_commitment", _COMMITMENT),
     ("0009_promises", _PROMISES),
     ("0014_damage", _DAMAGE),
+    ("0016_tries", _TRIES),
 )
 
 

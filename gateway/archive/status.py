@@ -5,13 +5,11 @@ Reads the index, and the names in the intake folder, only, so that another proce
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive import accounts, commitment_status
-from gateway.archive.custody import DELIVERED, FAILED, FETCHES, NOTIFIED, PENDING, REFUSED
-from gateway.archive.jobs import CONVERT, DELIVER, HELD, RUNNING, WAITING, Job
+from gateway.archive import accounts, delivery_status
+from gateway.archive.jobs import CONVERT, HELD, RUNNING, WAITING, Job
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
 from gateway.archive.promises import HELD as HELD_BACK
 from gateway.archive.recovery import unregistered
@@ -26,13 +24,6 @@ _STUDIES = """SELECT t.id, t.uid, p.patient_id, p.issuer, p.name, t.accession, t
 _SERIES = """SELECT s.id, s.uid, s.number, s.modality, s.description, count(*), sum(i.settled = 0)
     FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0
     WHERE s.study = ? GROUP BY s.id ORDER BY s.number, s.uid"""
-
-# How the record of a delivery begins that went out decoded; what it was stored in follows.
-DECODED = "decoded from "
-
-_DELIVERIES = f"""SELECT destination, state, count(*), max(CASE WHEN state <> 'delivered' THEN reason END),
-    sum(state = 'delivered' AND reason LIKE '{DECODED}%')
-    FROM delivery WHERE study = ? GROUP BY destination, state"""
 
 
 def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) -> dict[str, Any]:
@@ -146,7 +137,7 @@ def _study(archive: Archive, row: tuple) -> dict[str, Any]:
         "pending": pending,
         "conversion": conversion,
         "series": series,
-        "destinations": _destinations(archive, uid, jobs),
+        "destinations": delivery_status.of_study(archive, uid, jobs),
         "idle": not pending and not any(job.state != HELD for job in jobs),
     }
 
@@ -165,54 +156,6 @@ def _series(archive: Archive, study: int, became: Mapping[int, list[dict[str, An
         }
         for key, uid, number, modality, description, instances, pending in archive.database.rows(_SERIES, (study,))
     ]
-
-
-def _destinations(archive: Archive, study: str, jobs: list[Job]) -> list[dict[str, Any]]:
-    """Return how it stands at each destination that the study goes to."""
-    counts: dict[str, dict[str, tuple[int, str | None]]] = {}
-    decoded: Counter[str] = Counter()
-    for destination, state, count, reason, native in archive.database.rows(_DELIVERIES, (study,)):
-        counts.setdefault(destination, {})[state] = (count, reason)
-        decoded[destination] += native
-    commitments = commitment_status.of_study(archive.database, study, jobs)
-    decisions = {one.destination: one for one in archive.custody.decisions(study)}
-    waiting = {job.destination: job for job in jobs if job.kind == DELIVER}
-    return [
-        _destination(archive, study, name, counts.get(name, {}), decisions.get(name), waiting.get(name))
-        | {"decoded": decoded[name], "commitment": commitments.get(name) or commitment_status.nothing()}
-        for name in sorted(counts.keys() | decisions.keys() | waiting.keys())
-    ]
-
-
-def _destination(
-    archive: Archive,
-    study: str,
-    name: str,
-    counts: dict[str, tuple[int, str | None]],
-    decision: Any,
-    job: Job | None,
-) -> dict[str, Any]:
-    known = {state: counts.get(state, (0, None))[0] for state in (DELIVERED, PENDING, NOTIFIED, REFUSED, FAILED)}
-    reasons = [reason for state, (_, reason) in counts.items() if state != DELIVERED and reason]
-    outstanding = sum(known.values()) - known[DELIVERED]
-    if decision is not None:
-        rows = archive.study_instances(study, decision.view)
-        outstanding = len(archive.custody.outstanding(study, name, [row for row in rows if row.settled]))
-    return {
-        "destination": name,
-        "state": job.state if job else "incomplete" if outstanding else "done",
-        "mode": "pull" if decision is not None and decision.reason == FETCHES else "push",
-        "form": name_of(decision.view) if decision is not None else None,
-        "form_reason": decision.reason if decision is not None else "",
-        "delivered": known[DELIVERED],
-        "notified": known[NOTIFIED],
-        "outstanding": outstanding,
-        "refused": known[REFUSED],
-        "failed": known[FAILED],
-        "attempts": job.attempts if job else 0,
-        "next_attempt": job.not_before if job and job.state == WAITING else None,
-        "reason": (job.reason if job else "") or (reasons[0] if reasons else ""),
-    }
 
 
 def _job(job: Job) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from gateway.cli.conformance_tables import Box, Entity, table
 from gateway.network.commitment import RESPONSE, SAME_ASSOCIATION
 from gateway.network.commitment_data import MOST_REFERENCES
 from gateway.standard import commitment as terms
+from gateway.standard.statuses import status_of
 
 # Statuses of N-ACTION responses and Failure Reasons, and when they are used.
 ACTION_STATUSES = {
@@ -39,7 +40,7 @@ def commitment(box: Box, entity: Entity) -> Iterator[str]:
     )
     yield table(
         "N-ACTION status | meaning | when",
-        ((f"{status:04X}", terms.STATUSES[status], when) for status, when in sorted(ACTION_STATUSES.items())),
+        ((f"{status:04X}", status_of(status).name, when) for status, when in sorted(ACTION_STATUSES.items())),
     )
     yield from _level(box)
     yield (

@@ -155,33 +155,59 @@ def became(series: list[dict[str, Any]]) -> str:
 
 def delivery(destination: dict[str, Any], now: float) -> str:
     """Say how it stands with a study at one destination."""
-    form = destination["form"] or ""
-    total = destination["delivered"] + destination["outstanding"]
-    progress = f"{destination['delivered']} of {total}"
+    progress = f"{destination['delivered']} of {destination['total']}"
     state = destination["state"]
-    if state == "held":
+    if state == "held" and not destination["refused"]:
         gone = destination["reason"].endswith(NOT_CONFIGURED)
         remedy = "name it there again and restart the gateway" if gone else "after mending it, `gateway queue retry`"
         return f"held: {destination['reason']}; {remedy}"
-    if destination["mode"] == "pull" and destination["outstanding"]:
+    if destination["mode"] == "pull" and destination["delivered"] < destination["total"]:
         return _fetching(destination, progress, now)
+    return "; ".join(filter(None, (_sending(destination, progress, now), undeliverable(destination))))
+
+
+def _sending(destination: dict[str, Any], progress: str, now: float) -> str:
+    """Say what has been delivered and what is being done about the rest."""
+    state, form = destination["state"], destination["form"] or ""
     if state == "running":
         if destination["form"] is None:
             return "asking what it takes"
         return " ".join(filter(None, ("delivering", form, progress)))
     if state == "waiting" and destination["attempts"]:
         again = span((destination["next_attempt"] or now) - now)
-        brought = f"; {progress} delivered" if destination["delivered"] else ""
+        brought = f"; {progress} delivered{warned(destination)}" if destination["delivered"] else ""
         tried = _attempts(destination["attempts"])
         return f"not delivered ({destination['reason']}), next attempt in {again}, {tried} so far{brought}"
     if state == "waiting":
-        return f"delivery waits for its turn, {progress} delivered" if destination["delivered"] else "delivery is due"
-    if state == "incomplete":
+        put_off = f" ({destination['reason']})" if destination["reason"] else ""
+        waits = f"delivery waits for its turn{put_off}, {progress} delivered"
+        return waits if destination["delivered"] or put_off else "delivery is due"
+    if state == "incomplete" and not destination["refused"]:
         return f"incomplete: {progress} delivered: {destination['reason']}"
+    return _delivered(destination, form)
+
+
+def _delivered(destination: dict[str, Any], form: str) -> str:
     why = f": {destination['form_reason']}" if form == "classic" and destination["form_reason"] else ""
     native = f", {destination['decoded']} of them decoded without loss" if destination["decoded"] else ""
     done = "fetched" if destination["mode"] == "pull" else "delivered"
-    return f"{done} {count(destination['delivered'], 'object')}" + (f" as {form}{why}" if form else "") + native
+    how = f" as {form}{why}" if form and destination["delivered"] else ""
+    return f"{done} {count(destination['delivered'], 'object')}{how}{native}{warned(destination)}"
+
+
+def warned(destination: dict[str, Any]) -> str:
+    """Say with which warnings a destination has taken how much."""
+    return "".join(
+        f", {one['instances']} of them with {one['name']} ({one['status']})" for one in destination["warnings"]
+    )
+
+
+def undeliverable(destination: dict[str, Any]) -> str:
+    """Say what a destination does not take, and why."""
+    found = [f"{count(one['instances'], 'object')} not deliverable: {one['reason']}" for one in destination["refusals"]]
+    shown = found[:3] + [f"{len(found) - 3} reasons more in --json"] * (len(found) > 3)
+    remedy = "after mending it, `gateway queue retry`"
+    return "; ".join([*shown, remedy]) if found else ""
 
 
 def _fetching(destination: dict[str, Any], progress: str, now: float) -> str:

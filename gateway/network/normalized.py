@@ -20,7 +20,7 @@ from gateway.network.storage import plain
 from gateway.objects.part10 import IMPLICIT_LITTLE
 from gateway.objects.stream import BytesSource
 from gateway.retrieval.engine import Destination
-from gateway.standard.commitment import SUCCESS, WARNINGS, status_text
+from gateway.standard.statuses import Kind, describe, kind_of
 
 # Notifications that a peer may send before they are looked at.
 MOST_WAITING = 16
@@ -47,10 +47,11 @@ class Answer(NamedTuple):
     @property
     def done(self) -> bool:
         """Whether the peer has done what was asked, with or without a warning."""
-        return self.status == SUCCESS or self.status in WARNINGS or 0xB000 <= self.status <= 0xBFFF
+        return kind_of(self.status) in (Kind.SUCCESS, Kind.WARNING)
 
     def __str__(self) -> str:
-        return self.comment or status_text(self.status)
+        text = describe(self.status, self.comment)
+        return text[:1].lower() + text[1:]
 
 
 class NormalizedAssociation:

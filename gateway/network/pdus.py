@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from pydicom.uid import UID
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -17,6 +17,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
+from gateway.errors import Rejected
 from gateway.network.associate_pdus import APPLICATION_CONTEXT
 from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.retrieval.engine import Destination
@@ -112,3 +113,27 @@ def fragments(context_id: int, chunks: Iterable[bytes], maximum: int, *, command
     used = room - space
     _HEAD.pack_into(buffer, begin, 4, used + 6, used + 2, context_id, command | 2)
     yield view[:position]
+
+
+# Source and diagnostic of rejections for the settings of a peer, if it calls them permanent (PS3.8 table 9-21).
+_LASTING = frozenset(((1, 2), (1, 3), (1, 7), (2, 2)))
+
+
+def rejected(destination: Destination, answer: A_ASSOCIATE_RJ) -> Rejected:
+    """Return the error of a rejection; what a peer rejects for its load passes, whatever it calls that."""
+    source, diagnostic = answer.source or 0, answer.reason_diagnostic or 0
+    title = {(1, 3): destination.calling_ae, (1, 7): destination.ae_title}.get((source, diagnostic))
+    reason = _why(answer) + (f" ({title})" if title else "")
+    error = Rejected(str(destination), f"association rejected: {reason}", remedy="check both AE titles")
+    error.lasting = answer.result == 1 and (source, diagnostic) in _LASTING
+    return error
+
+
+def _why(rejection: A_ASSOCIATE_RJ) -> str:
+    """Return the reason of a rejection in words (PS3.8 table 9-21)."""
+    numbers = f"result {rejection.result}, source {rejection.source}, reason {rejection.reason_diagnostic}"
+    try:
+        reason = rejection.reason_str
+    except (ValueError, KeyError):
+        return numbers
+    return numbers if reason == "Reserved" else f"{reason[:1].lower()}{reason[1:]}"

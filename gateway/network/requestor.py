@@ -26,10 +26,10 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIA
 from pynetdicom.pdu import P_DATA_TF as P_DATA_PDU
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
-from gateway.errors import NetworkError
+from gateway.errors import BrokenOff, NetworkError, Unanswered
 from gateway.network.associate_pdus import read_answer
 from gateway.network.commands import DATA_SET, NO_DATA_SET
-from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments
+from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments, rejected
 from gateway.objects.stream import Outgoing, every_byte
 from gateway.retrieval.engine import Destination
 
@@ -147,7 +147,7 @@ class Requestor:
         answer = self._read(self.timeouts.negotiate, "no answer to the association request within {} s")
         if isinstance(answer, A_ASSOCIATE_RJ):
             self.close()
-            raise self._error(f"association rejected: {_why(answer)}", "check both AE titles")
+            raise rejected(self.destination, answer)
         if not isinstance(answer, A_ASSOCIATE_AC):
             raise self._error(f"unexpected answer to the association request: {type(answer).__name__}")
         accepted = answer.to_primitive()
@@ -213,7 +213,7 @@ class Requestor:
     def receive(self) -> DIMSEMessage:
         """Return the next message of the peer, in the waiting time for responses."""
         while not self._messages:
-            self._arrived(self._read(self.timeouts.response, "no response within {} s"))
+            self._arrived(self._read(self.timeouts.response, "no response within {} s", Unanswered))
         return self._messages.popleft()
 
     def wait(self, seconds: float) -> DIMSEMessage | None:
@@ -269,14 +269,14 @@ class Requestor:
                 raise self._gone("connection lost while sending") from self._lost
         self._between_pdus = True
 
-    def _read(self, limit: float, problem: str) -> Any:
-        """Return the next PDU, or raise `NetworkError` with `problem` after `limit` seconds."""
+    def _read(self, limit: float, problem: str, error: type[NetworkError] = NetworkError) -> Any:
+        """Return the next PDU, or raise `error` with `problem` after `limit` seconds."""
         deadline = time.monotonic() + limit
         while (pdu := self._next()) is None:
             if self._lost is not None:
                 raise self._gone("connection lost while waiting for an answer") from self._lost
             if time.monotonic() > deadline:
-                raise self._error(problem.format(f"{limit:g}"))
+                raise error(str(self.destination), problem.format(f"{limit:g}"))
             self._step()
         return pdu
 
@@ -298,12 +298,12 @@ class Requestor:
         del self._received[: 6 + length]
         if isinstance(pdu, A_ABORT_RQ):
             self.close()
-            raise self._error("association aborted")
+            raise BrokenOff(str(self.destination), "association aborted")
         if isinstance(pdu, A_RELEASE_RQ):
             with contextlib.suppress(OSError):
                 self._socket.send(A_RELEASE_RP().encode())
             self.close()
-            raise self._error("association released by the peer")
+            raise BrokenOff(str(self.destination), "association released by the peer")
         return pdu
 
     # -- the socket
@@ -405,13 +405,3 @@ class Requestor:
 
     def _error(self, problem: str, remedy: str | None = None) -> NetworkError:
         return NetworkError(str(self.destination), problem, remedy=remedy)
-
-
-def _why(rejection: A_ASSOCIATE_RJ) -> str:
-    """Return the reason of a rejection in words (PS3.8 table 9-21)."""
-    numbers = f"result {rejection.result}, source {rejection.source}, reason {rejection.reason_diagnostic}"
-    try:
-        reason = rejection.reason_str
-    except (ValueError, KeyError):
-        return numbers
-    return numbers if reason == "Reserved" else f"{reason[:1].lower()}{reason[1:]}"

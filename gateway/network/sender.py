@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pynetdicom.dimse_primitives import C_STORE
 
-from gateway.errors import NetworkError
+from gateway.errors import BrokenOff, NetworkError, Unanswered
 from gateway.network.commands import store_request_command
 from gateway.network.requestor import Requestor, Timeouts
 from gateway.objects.stream import Outgoing
@@ -16,18 +17,24 @@ from gateway.retrieval.engine import Destination
 from gateway.retrieval.rendition import Offer
 from gateway.retrieval.transcript import Outcome
 
+# A response is waited for twice as long as the last time in vain, and at last this many times as long as at first.
+_MOST_PATIENCE = 6
+
 
 class Sender:
     """Establishes associations to store instances; the `Outbound` of the engine.
 
+    It learns whom to wait longer for: who answers after five minutes would otherwise be sent the same for ever.
+
     Parameters
     ----------
     timeouts : Timeouts
-        Limits of all waits.
+        Limits of all waits; that of responses for a peer that has always answered in time.
     """
 
     def __init__(self, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008 - frozen
         self.timeouts = timeouts
+        self._patience: dict[tuple[str, str, int], float] = {}
 
     def connect(
         self, destination: Destination, offers: Sequence[Offer], *, watch: Callable[[], None] | None = None
@@ -49,14 +56,37 @@ class Sender:
             With the reason in plain words as its `problem`.
         """
         proposals = [(offer.sop_class, syntax) for offer in offers for syntax in offer.transfer_syntaxes]
-        return StoreAssociation(Requestor(destination, proposals, self.timeouts, watch))
+        patience = self._patience.get(_who(destination), self.timeouts.response)
+        requestor = Requestor(destination, proposals, replace(self.timeouts, response=patience), watch)
+        return StoreAssociation(requestor, self._unanswered)
+
+    def _unanswered(self, destination: Destination, waited: float) -> None:
+        """Wait longer for this peer from now on; no time of a process is long enough to forget it."""
+        self._patience[_who(destination)] = min(2 * waited, _MOST_PATIENCE * self.timeouts.response)
+
+
+def _who(destination: Destination) -> tuple[str, str, int]:
+    return destination.ae_title, destination.host, destination.port
 
 
 class StoreAssociation:
-    """An association on which instances are stored, one after the other."""
+    """An association on which instances are stored, one after the other.
 
-    def __init__(self, requestor: Requestor) -> None:
+    Parameters
+    ----------
+    requestor : Requestor
+        The association.
+    unanswered : callable
+        Told of a peer that has not answered in so many seconds.
+    """
+
+    def __init__(
+        self,
+        requestor: Requestor,
+        unanswered: Callable[[Destination, float], None] = lambda destination, waited: None,
+    ) -> None:
         self._requestor = requestor
+        self._unanswered = unanswered
         self._message_id = 0
 
     def accepted(self, sop_class: str) -> tuple[str, ...]:
@@ -102,10 +132,16 @@ class StoreAssociation:
             raise
 
     def _answer(self) -> Outcome:
-        answer: Any = self._requestor.receive().message_to_primitive()
+        try:
+            answer: Any = self._requestor.receive().message_to_primitive()
+        except Unanswered:
+            self._unanswered(self._requestor.destination, self._requestor.timeouts.response)
+            raise
+        except NetworkError as error:  # it has all of the object: the next time will hardly be better
+            raise BrokenOff(error.subject, error.problem, found=error.found, remedy=error.remedy) from error
         asked = isinstance(answer, C_STORE) and answer.MessageIDBeingRespondedTo == self._message_id
         if not asked or answer.Status is None:
-            raise NetworkError(
+            raise BrokenOff(
                 str(self._requestor.destination),
                 "answered something that was not asked",
                 found=type(answer).__name__,

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.archive.due import due
 from gateway.archive.index import Archive
 from gateway.archive.jobs import COMMIT, Job
 from gateway.archive.rows import InstanceRow
 from gateway.archive.views import View
-from gateway.errors import NetworkError
+from gateway.errors import NetworkError, Rejected
 from gateway.observe import LOGGER, event, fault, warning
-from gateway.pipeline.retry import Backoff
+from gateway.pipeline.retry import Backoff, Outage
 from gateway.retrieval.engine import Destination
 
 # How long a stop, a new job or `gateway queue retry` may go unnoticed.
@@ -21,6 +22,9 @@ POLL = 0.2
 
 # Pause after a trouble of our own.
 TROUBLE = 2.0
+
+# Seconds between the jobs that are put off together.
+_APART = 0.001
 
 INTERRUPTED = "interrupted by a stop of the gateway"
 
@@ -65,8 +69,7 @@ class Stopped(Exception):
 
 def due_to(archive: Archive, target: Target, study: str, view: View) -> list[InstanceRow]:
     """Return what of a view is for a destination: nothing that a destination has sent, nothing undecided."""
-    rows = archive.study_instances(study, view)
-    return [row for row in rows if row.settled and not row.prior and row.peer != target.name]
+    return due(archive, target.name, study, view)
 
 
 class Visits:
@@ -107,7 +110,7 @@ class Visits:
         self.stop = stop
         self.grace = grace
         self._stopping_since: float | None = None
-        self._absences = 0  # attempts in a row at which the destination was not there
+        self._outage: Outage | None = None
 
     def run(self) -> None:
         """Work until this process shall end."""
@@ -129,6 +132,8 @@ class Visits:
         job = self.jobs.take(self.KIND, self.target.name)
         if job is None:
             return False
+        if self._left_alone(job):
+            return True
         try:
             self.work(job)
         except Held as held:
@@ -137,7 +142,7 @@ class Visits:
         except Stopped:
             self.put_back(job, INTERRUPTED, self.clock.now())
         except NetworkError as error:
-            self.absent(job, error.problem)
+            self.absent(job, error.problem, lasting=isinstance(error, Rejected) and error.lasting)
         except Exception as error:  # a broken study must not keep the others from their turn
             LOGGER.exception("%s %s: %s", self.KIND, job.study, self.target.name)
             self.later(job, f"internal error: {error}", self.backoff.delay(job.attempts + 1), logging.ERROR)
@@ -162,23 +167,60 @@ class Visits:
         fault("deliver.before_finish")
         self.jobs.finish(job)
 
+    def ask_to_commit(self, job: Job) -> None:
+        """Have the destination asked for what it has of a study, whatever else of it has to wait."""
+        if self.target.commitment and self.archive.commitments.to_ask(job.study, self.target.name):
+            self.jobs.schedule(COMMIT, job.study, self.target.name)
+
     # Another time
 
-    def absent(self, job: Job, reason: str) -> None:
-        """Put off everything for a destination that is not there: each further study would only ask again."""
-        self._absences += 1
-        delay = self.backoff.delay(self._absences)
-        self.later(job, reason, delay)
-        until = self.clock.now() + delay
-        while self.clock.now() < until and (other := self.jobs.take(self.KIND, self.target.name)):
-            self.put_back(other, reason, until)
+    def _left_alone(self, job: Job) -> bool:
+        """Put a job off that comes while the destination is away, unless somebody wants it tried now."""
+        outage = self._outage
+        left = outage.until - self.clock.monotonic() if outage else 0.0
+        if outage is None or left <= 0 or job.hurried:
+            return False
+        self.jobs.put_off(job, outage.reason, self.clock.now() + left, job.attempts)
+        return True
 
-    def present(self) -> None:
-        """The destination answers: if it was away, everything that waited for it is due."""
-        if self._absences:
-            event(f"{self.KIND}.back", destination=self.target.name, after=self._absences)
-            self._absences = 0
-            self.jobs.retry_now(self.KIND, destination=self.target.name)
+    def absent(
+        self, job: Job, reason: str, *, busy: bool = False, lasting: bool = False, said: str = "", own: float = 0.0
+    ) -> None:
+        """Put off everything for a destination that is not there: each further study would only ask again.
+
+        Parameters
+        ----------
+        job : Job
+            For which it was tried.
+        reason : str
+            Why it takes nothing, in plain words.
+        busy : bool
+            It is there and short of something.
+        lasting : bool
+            Somebody has to change its settings or ours first: there is no point in asking often.
+        said : str
+            Why this job waits, if not for the same reason as the others.
+        own : float
+            Seconds that this job waits at least.
+        """
+        now = self.clock.monotonic()
+        known = self._outage or Outage(now, now, reason, attempts=0)
+        delay = self.backoff.longest if lasting else self.backoff.after(now - known.since)
+        self._outage = Outage(known.since, now + delay, reason, busy, known.attempts + 1)
+        until = self.clock.now() + delay
+        # In this order they will be tried again, and the one that has just been last: none keeps the others waiting.
+        others = 0
+        while self.clock.now() < until and (other := self.jobs.take(self.KIND, self.target.name)):
+            others += 1
+            self.jobs.put_off(other, reason, until + others * _APART, other.attempts)
+        self.later(job, said or reason, max(delay, own) + others * _APART)
+
+    def present(self, *, stored: bool = False) -> None:
+        """The destination answers, or has stored something: if it was away, everything that waited for it is due."""
+        if self._outage is not None and (stored or not self._outage.busy):
+            event(f"{self.KIND}.back", destination=self.target.name, after=self._outage.attempts)
+            reason, self._outage = self._outage.reason, None
+            self.jobs.due_now(self.KIND, self.target.name, reason)
 
     def later(self, job: Job, reason: str, delay: float, level: int = logging.WARNING) -> None:
         """Try a job again after `delay` seconds."""

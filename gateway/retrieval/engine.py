@@ -206,7 +206,7 @@ class _Sending:
             try:
                 association = self.outbound.connect(self.destination, proposal, watch=self.watch)
             except NetworkError as error:
-                self.transcript.broke_off(error.problem)
+                self.transcript.broke_off(error)
                 break
             try:
                 while self._waiting and not self._over() and self._row(association, self._waiting.popleft()):
@@ -245,7 +245,7 @@ class _Sending:
                 priority=self.priority,
             )
         except NetworkError as error:
-            self.transcript.broke_off(error.problem, in_flight=index)
+            self.transcript.broke_off(error, in_flight=index)
             return False
         except (OSError, GatewayError) as error:
             association.abort()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.archive.rows import InstanceRow
+from gateway.errors import NetworkError
+from gateway.standard.statuses import Kind, describe, kind_of
 
 SUCCESS = 0x0000
 PENDING = 0xFF00
@@ -32,8 +34,8 @@ class Fate(enum.StrEnum):
 _COMPLETED, _WARNING = (Fate.DELIVERED,), (Fate.WARNING,)
 _FAILED = (Fate.FAILED, Fate.REFUSED, Fate.UNREADABLE, Fate.INTERRUPTED, Fate.UNSENT)
 
-# Warnings of PS3.7 annex C.1 and C.2 outside of Bxxx.
-_WARNING_STATUSES = (0x0001, 0x0107, 0x0116)
+
+_FATES = {Kind.SUCCESS: Fate.DELIVERED, Kind.WARNING: Fate.WARNING}
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,12 @@ class Outcome:
         """What became of the instance."""
         if self.local is not None:
             return self.local
-        if self.status == SUCCESS:
-            return Fate.DELIVERED
-        if 0xB000 <= self.status <= 0xBFFF or self.status in _WARNING_STATUSES:
-            return Fate.WARNING
-        return Fate.FAILED
+        return _FATES.get(kind_of(self.status), Fate.FAILED)
+
+    @property
+    def reason(self) -> str:
+        """What it comes to in plain words: the status by name with what the peer has added, or why there was none."""
+        return self.comment if self.local is not None and self.comment else describe(self.status, self.comment)
 
     @property
     def delivered(self) -> bool:
@@ -88,6 +91,8 @@ class Transcript:
         For each row its outcome; None while it remains to be sent.
     broken : str
         Why the connection broke or never came about, in plain words; empty when it did not.
+    error : NetworkError or None
+        The same as it was raised, where the connection was ours.
     cancelled : bool
         Whether the retrieval was stopped before its end on request.
     """
@@ -96,6 +101,7 @@ class Transcript:
         self.rows = tuple(rows)
         self.outcomes: list[Outcome | None] = [None] * len(self.rows)
         self.broken = ""
+        self.error: NetworkError | None = None
         self.cancelled = False
         self._fates: Counter[Fate] = Counter()
 
@@ -105,8 +111,10 @@ class Transcript:
         self.outcomes[index] = outcome
         self._fates[outcome.fate] += 1
 
-    def broke_off(self, reason: str, in_flight: int | None = None) -> None:
+    def broke_off(self, reason: str | NetworkError, in_flight: int | None = None) -> None:
         """Give every instance without an outcome the one that a broken connection leaves it with."""
+        if isinstance(reason, NetworkError):
+            self.error, reason = reason, reason.problem
         self.broken = reason
         for index, outcome in enumerate(self.outcomes):
             if outcome is None:
@@ -157,4 +165,4 @@ class Transcript:
         """Return in plain words why not everything was delivered, empty when everything was."""
         if self.broken:
             return self.broken
-        return next((o.comment or f"status {o.status:04X}" for o in self.outcomes if o and not o.delivered), "")
+        return next((outcome.reason for outcome in self.outcomes if outcome and not outcome.delivered), "")

@@ -33,31 +33,6 @@ FAILURE_REASONS: dict[int, str] = {
 
 # Statuses of the DIMSE-N services (PS3.7 10.1.1.1.8, 10.1.4.1.10, 10.1.5.1.6, annex C).
 SUCCESS = 0x0000
-STATUSES: dict[int, str] = {
-    SUCCESS: "success",
-    0x0105: "no such attribute",
-    0x0106: "invalid attribute value",
-    0x0107: "attribute list error",
-    0x0110: "processing failure",
-    0x0111: "duplicate SOP instance",
-    0x0112: "no such SOP instance",
-    0x0113: "no such event type",
-    0x0114: "no such argument",
-    0x0115: "invalid argument value",
-    0x0116: "attribute value out of range",
-    0x0117: "invalid SOP instance",
-    0x0118: "no such SOP class",
-    0x0119: "class and instance conflict",
-    0x0120: "missing attribute",
-    0x0121: "missing attribute value",
-    0x0122: "SOP class not supported",
-    0x0123: "no such action type",
-    0x0124: "not authorised",
-    0x0210: "duplicate invocation",
-    0x0211: "unrecognised operation",
-    0x0212: "mistyped argument",
-    0x0213: "resource limitation",
-}
 NO_SUCH_INSTANCE = 0x0112
 NO_SUCH_EVENT = 0x0113
 NO_SUCH_ARGUMENT = 0x0114
@@ -65,9 +40,6 @@ INVALID_ARGUMENT = 0x0115
 NO_SUCH_CLASS = 0x0118
 NO_SUCH_ACTION = 0x0123
 NOT_AUTHORISED = 0x0124
-
-# Warnings among them, besides Bxxx: what was asked has been done.
-WARNINGS = frozenset((0x0107, 0x0116))
 
 # J.1.1: a link to pixel data is no copy of them, so nobody may commit to what is stored in these (PS3.5 A.6, A.7).
 REFERENCED_PIXELS: dict[str, str] = {
@@ -81,8 +53,3 @@ REFERENCED_PIXELS: dict[str, str] = {
 def failure_text(reason: int) -> str:
     """Say a Failure Reason in plain words, its number after them."""
     return f"{FAILURE_REASONS.get(reason, 'failure')} ({reason:04X})"
-
-
-def status_text(status: int) -> str:
-    """Say a status of a DIMSE-N response in plain words, its number after them."""
-    return f"{STATUSES.get(status, 'status')} ({status:04X})"

@@ -191,9 +191,9 @@ def test_refused_instance_keeps_its_reason_and_only_it_is_sent_again(
     worker = deliverer(archive, pacs, View.CLASSIC)
     worker.step()
     assert set(pacs.received) == {uid(1), uid(3)}
-    assert job(archive).reason == "1 of 3 instances not taken: status A700"
+    assert job(archive).reason == "1 of 3 instances not taken: Refused: Out of resources (A700)"
     states = {one.sop_instance: (one.state, one.status) for one in archive.custody.deliveries(STUDY, "PACS")}
-    assert states == {uid(1): ("delivered", 0), uid(2): ("refused", 0xA700), uid(3): ("delivered", 0)}
+    assert states == {uid(1): ("delivered", 0), uid(2): ("failed", 0xA700), uid(3): ("delivered", 0)}
     pacs.answer = lambda event: 0
     clock.time += 2.1
     worker.step()
@@ -211,7 +211,8 @@ def test_refused_context_is_a_reason_of_the_instance_and_the_rest_goes_on(archiv
         one.sop_instance: one.reason for one in archive.custody.deliveries(STUDY, "PACS") if one.state == "refused"
     }
     assert refused == {"1.2.3.5": "peer does not accept Grayscale Softcopy Presentation State Storage"}
-    assert job(archive).not_before > clock.now()
+    assert job(archive).state == HELD
+    assert job(archive).reason.startswith("1 of 3 instances not deliverable: peer does not accept Grayscale")
     pacs.stop()
 
 

@@ -158,7 +158,7 @@ def test_M1_M2_answers_of_the_peer_are_counted_and_none_stops_the_others() -> No
     assert (transcript.completed, transcript.warning, transcript.failed, transcript.remaining) == (3, 1, 2, 0)
     assert transcript.failed_instances() == ["1.2.3.1", "1.2.3.3"]
     assert transcript.final_status() == 0xB000
-    assert transcript.reason() == "disk full"
+    assert transcript.reason() == "Refused: Out of resources (A700): disk full"
 
 
 def test_M6_connection_broken_in_mid_object_says_exactly_what_was_acknowledged() -> None:

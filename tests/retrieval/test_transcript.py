@@ -79,8 +79,8 @@ def test_a_broken_connection_tells_apart_acknowledged_in_flight_and_unsent() -> 
 
 
 def test_reason_is_what_the_peer_said_first() -> None:
-    assert transcript(GOOD, Outcome(0xA700, "disk full"), BAD).reason() == "disk full"
-    assert transcript(BAD).reason() == "status A700"
+    assert transcript(GOOD, Outcome(0xA700, "disk full"), BAD).reason() == "Refused: Out of resources (A700): disk full"
+    assert transcript(BAD).reason() == "Refused: Out of resources (A700)"
     assert transcript(GOOD, WARN).reason() == ""
 
 

@@ -13,7 +13,10 @@ STUDY = ("study", "updated_at", "received", "account", "views", "settled", "pend
 SERIES = ("series", "number", "modality", "instances", "pending")
 BECAME = ("fate", "sop_instance", "sop_class", "frames", "instances")
 JOB = ("kind", "state", "attempts", "next_attempt")
-DESTINATION = ("destination", "state", "form", "delivered", "outstanding", "decoded", "attempts", "next_attempt")
+DESTINATION = (
+    *("destination", "state", "form", "total", "delivered", "refused", "failed", "outstanding", "decoded"),
+    *("attempts", "next_attempt"),
+)
 
 
 def ailments(doctor: dict[str, Any], tolerate: Collection[str] = ()) -> list[str]:
@@ -50,9 +53,9 @@ def undelivered(status: dict[str, Any], accept: Collection[str] = ()) -> list[st
         if not study["destinations"]:
             found.append(f"study {uid}: has been delivered nowhere")
         found += [
-            f"study {uid}: {to['outstanding']} not delivered to {to['destination']} ({to['state']})"
+            f"study {uid}: {to['total'] - to['delivered']} not delivered to {to['destination']} ({to['state']})"
             for to in study["destinations"]
-            if to["state"] != "done" or to["outstanding"]
+            if to["state"] != "done" or to["delivered"] < to["total"]
         ]
     if held:
         found.append(f"{held} held; see `gateway queue list`, then `gateway queue retry` or `gateway queue discard`")
