@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.archive.custody import ASKED, COMMITTED, DELIVERED, EXCLUDED, PENDING, REFUSED
+from gateway.archive.damage import Damages
 from gateway.archive.database import Database
-from gateway.archive.durable import write_durable
 from gateway.archive.files import Files, key_of
+from gateway.archive.records import write_record
 from gateway.archive.rows import InstanceRow
 from gateway.clock import Clock
-from gateway.errors import ArchiveError
+from gateway.errors import DamagedError
 from gateway.observe import fault
 from gateway.standard.commitment import NO_SUCH_OBJECT, REFERENCED_PIXELS, failure_text
 
@@ -113,6 +114,7 @@ class Commitments:
         self._database = database
         self._files = files
         self._clock = clock
+        self._damages = Damages(database, files, clock)
 
     def ask(self, study: str, destination: str, rows: Sequence[InstanceRow]) -> Transaction:
         """Open a transaction about instances that the destination has taken; it is durable before this returns.
@@ -130,7 +132,7 @@ class Commitments:
             "asked_at": asked_at,
             "instances": [[row.sop_instance, row.sop_class, row.digest] for row in rows],
         }
-        write_durable(self._path("asked", uid), json.dumps(record, separators=(",", ":")).encode())
+        write_record(self._path("asked", uid), record)
         fault("commit.recorded")
         self._apply_asked(record)
         return Transaction(uid, study, destination, ASKED, asked_at, None)
@@ -179,12 +181,13 @@ class Commitments:
         if found[1] == ANSWERED:
             return Verdict(found[0], repeated=True)
         path = self._path("answered", uid)
-        if not path.exists():  # what was said first stands, and may be acknowledged already
+        record = self._readable(path)  # what was said first stands, and may be acknowledged already
+        if record is None:
             now = self._clock.now()
             record = {"transaction": uid, "answered_at": now, "committed": lists.committed, "failed": lists.failed}
-            write_durable(path, json.dumps(record, separators=(",", ":")).encode())
+            write_record(path, record)
         fault("commit.answer_recorded")
-        return self._apply_answered(_read(path))
+        return self._apply_answered(record)
 
     def exclude(self, study: str, destination: str, rows: Sequence[InstanceRow]) -> None:
         """Note what nobody may commit to (J.1.1)."""
@@ -259,17 +262,28 @@ class Commitments:
         return found == (ASKED,)
 
     def replay(self) -> int:
-        """Put the records that the index does not contain into it and return their number."""
+        """Put the records that the index does not contain into it and return their number; damaged ones are noted."""
         states = {key_of(uid): state for uid, state in self._database.rows("SELECT uid, state FROM asked")}
         asked = {path.stem.partition("-")[2]: path for path in self._files.records.glob("asked-*.json")}
         answered = {path.stem.partition("-")[2]: path for path in self._files.records.glob("answered-*.json")}
-        lost = [path for key, path in asked.items() if key not in states]
-        for path in lost:
-            self._apply_asked(_read(path))
-        late = [path for key, path in answered.items() if key in asked and states.get(key) != ANSWERED]
-        for path in late:
-            self._apply_answered(_read(path))
-        return len(lost) + len(late)
+        count = 0
+        for key in sorted(asked.keys() - states.keys()):
+            if (record := self._readable(asked[key])) is not None:
+                self._apply_asked(record)
+                states[key] = ASKED
+                count += 1
+        for key in sorted(answered.keys() & states.keys()):
+            if states[key] != ANSWERED and (record := self._readable(answered[key])) is not None:
+                self._apply_answered(record)
+                count += 1
+        return count
+
+    def _readable(self, path: Path) -> dict[str, Any] | None:
+        """Return what a record says, None if there is none that can be believed; a damaged one is noted."""
+        try:
+            return self._damages.record(path)
+        except (FileNotFoundError, DamagedError):
+            return None
 
     # Records into the index
 
@@ -335,10 +349,3 @@ def _said(lists: Lists, sop_instance: str, sop_class: str) -> tuple[str, str, in
     if named != sop_class:
         return REFUSED, f"the destination commits to it as another class ({named})", None
     return COMMITTED, "", None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ArchiveError(path.name, "is no record of storage commitment", found=str(error)) from error

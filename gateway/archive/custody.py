@@ -7,13 +7,13 @@ delivered is noted in the index only; lost notes mean that something is sent onc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gateway.archive.damage import Damages
 from gateway.archive.database import Database
-from gateway.archive.durable import write_durable
 from gateway.archive.files import Files, key_of
+from gateway.archive.records import write_record
 from gateway.archive.rows import InstanceRow
 from gateway.archive.views import View, name_of, view_named
 from gateway.clock import Clock
@@ -116,6 +116,7 @@ class Custody:
         self._database = database
         self._files = files
         self._clock = clock
+        self._damages = Damages(database, files, clock)
 
     def decision(self, study: str, destination: str) -> Decision | None:
         """Return what was decided for a study and a destination, None if nothing was."""
@@ -128,11 +129,11 @@ class Custody:
     def _recorded(self, study: str, destination: str) -> Decision | None:
         path = self._files.record_path(_record_name(study, destination))
         try:
-            record = json.loads(path.read_bytes())
+            record = self._damages.record(path)
             return Decision(study, destination, view_named(record["view"]), record["reason"], record["at"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, ConfigError) as error:
+        except (KeyError, ConfigError) as error:
             raise ArchiveError(path.name, "is no delivery record", found=str(error)) from error
 
     def decide(self, study: str, destination: str, view: View, reason: str = "") -> Decision:
@@ -148,7 +149,7 @@ class Custody:
             decision = Decision(study, destination, view, reason, self._clock.now())
             record = {**decision._asdict(), "view": name_of(view)}
             path = self._files.record_path(_record_name(study, destination))
-            write_durable(path, json.dumps(record, indent=1).encode())
+            write_record(path, record)
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO decision (study, destination, view, reason, at) VALUES (?, ?, ?, ?, ?)",

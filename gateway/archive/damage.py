@@ -10,12 +10,14 @@ import contextlib
 import json
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.archive.database import Database
 from gateway.archive.files import Files
+from gateway.archive.records import read_record
 from gateway.clock import Clock
-from gateway.errors import GatewayError
+from gateway.errors import DamagedError, GatewayError
 from gateway.observe import event
 
 if TYPE_CHECKING:
@@ -100,6 +102,24 @@ class Damages:
             )
         with contextlib.suppress(GatewayError), self._database.transaction() as connection:
             connection.execute(_NOTE, damage)
+
+    def record(self, path: Path) -> dict[str, Any]:
+        """Return what a record says; one that is not what was written is noted, and said to be.
+
+        Raises
+        ------
+        DamagedError
+            If it is not what was written.
+        FileNotFoundError
+            If there is none.
+        """
+        try:
+            found = read_record(path)
+        except DamagedError as error:
+            self.note(path.stem, RECORD, error.problem.removeprefix("is damaged: "))
+            raise
+        self.clear(path.stem)
+        return found
 
     def clear(self, name: str) -> None:
         """Forget a file that is right again, or that something else has taken the place of."""

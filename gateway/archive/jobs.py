@@ -131,15 +131,20 @@ class Jobs:
                 (not_before, reason, job.id),
             )
 
-    def hold(self, job: Job, reason: str) -> None:
-        """Keep a job until somebody looks or something new is scheduled for it."""
+    def hold(self, job: Job, reason: str, *, counted: bool = True) -> None:
+        """Keep a job until somebody looks or something new is scheduled for it; `counted` as an attempt in vain."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE job SET state = CASE WHEN again IS NULL THEN 'held' ELSE 'waiting' END,"
-                " not_before = ifnull(again, not_before), again = NULL, attempts = attempts + 1, reason = ?"
+                " not_before = ifnull(again, not_before), again = NULL, attempts = attempts + ?, reason = ?"
                 " WHERE id = ? AND state = 'running'",
-                (reason, job.id),
+                (int(counted), reason, job.id),
             )
+
+    def is_held(self, kind: str, study: str) -> bool:
+        """Tell whether work on a study waits for somebody, not for its turn."""
+        sql = "SELECT 1 FROM job WHERE kind = ? AND study = ? AND state = 'held'"
+        return self._database.row(sql, (kind, study)) is not None
 
     def noticed(self, job: Job) -> None:
         """Note that what a running job was scheduled for meanwhile is going to be looked at."""

@@ -6,17 +6,18 @@ after a crash from every record that they do not contain. The UID map of REQUIRE
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive.durable import write_durable
 from gateway.archive.entities import describe, find_series, insert, insert_instance, insert_references, referred
 from gateway.archive.files import digest_of_name, key_of
+from gateway.archive.records import encoded, write_record
 from gateway.archive.rows import DerivedRow, Settlement
-from gateway.errors import ArchiveError
+from gateway.errors import DamagedError
 from gateway.observe import fault
 
 if TYPE_CHECKING:
@@ -41,26 +42,34 @@ def record(
         "record": partition,
         "twins": {uid: list(sources) for uid, sources in twins.items()},
     }
-    encoded = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
-    path = _place(archive, study, encoded)
+    path = _place(archive, study, encoded(content))
     if not path.exists():
-        write_durable(path, encoded)
-    apply(archive, path.stem, json.loads(encoded))
+        write_record(path, content)
+    apply(archive, path.stem, json.loads(json.dumps(content)))
 
 
 def recorded(archive: Archive, study: str) -> list[dict]:
-    """Return what earlier conversions of a study wanted back."""
-    found = (_read(path)["record"] for path in _paths(archive, study))
+    """Return what earlier conversions of a study wanted back.
+
+    Raises
+    ------
+    DamagedError
+        If a record is not what was written: nothing can be added to what nobody knows.
+    """
+    found = (archive.damage.record(path)["record"] for path in _paths(archive, study))
     return [one for one in found if one is not None]
 
 
 def replay(archive: Archive) -> int:
-    """Put every record that the index does not contain into it and return their number."""
+    """Put every record that the index does not contain into it and return their number; damaged ones are noted."""
     known = {name for (name,) in archive.database.rows("SELECT name FROM partition")}
     missing = [path for path in archive.files.records.glob("partition-*-*.json") if path.stem not in known]
+    applied = 0
     for path in sorted(missing, key=_number):
-        apply(archive, path.stem, _read(path))
-    return len(missing)
+        with contextlib.suppress(DamagedError):  # one is no reason for the box to stand still
+            apply(archive, path.stem, archive.damage.record(path))
+            applied += 1
+    return applied
 
 
 def _number(path: Path) -> int:
@@ -74,19 +83,12 @@ def _paths(archive: Archive, study: str) -> list[Path]:
     return found
 
 
-def _place(archive: Archive, study: str, encoded: bytes) -> Path:
+def _place(archive: Archive, study: str, said: bytes) -> Path:
     """Return the path of the newest record if it says just this, else of the next one."""
     paths = _paths(archive, study)
-    if paths and paths[-1].read_bytes() == encoded:
+    if paths and paths[-1].read_bytes() == said:
         return paths[-1]
     return archive.files.record_path(f"partition-{key_of(study)}-{len(paths)}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ArchiveError(path.name, "is no conversion record", found=str(error), remedy="restore a backup") from error
 
 
 def _object(row: DerivedRow) -> dict[str, Any]:

@@ -70,10 +70,14 @@ STUDY_MOMENT = Moment(Sql("t.day"), Sql("t.clock"), "t.zone", "t.day")
 
 
 def pending(view: View) -> Sql:
-    """Return the studies of which something is still to come into a view: the conversion has not decided about it."""
+    """Return the studies of which something is still to come into a view: the conversion has not decided about it.
+
+    What is held waits for somebody; it may be long.
+    """
     return Sql(
-        "(SELECT ps.study FROM instance pi JOIN series ps ON ps.id = pi.series"
-        " WHERE pi.settled = 0 AND pi.views & ? = 0)",
+        "(SELECT ps.study FROM instance pi JOIN series ps ON ps.id = pi.series JOIN study pt ON pt.id = ps.study"
+        " WHERE pi.settled = 0 AND pi.views & ? = 0 AND NOT EXISTS"
+        " (SELECT 1 FROM job pj WHERE pj.kind = 'convert' AND pj.study = pt.uid AND pj.state = 'held'))",
         (int(view),),
     )
 

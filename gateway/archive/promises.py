@@ -7,17 +7,17 @@ had its answer; the row stays, because a Transaction UID is used once only (REQU
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.archive.damage import Damages
 from gateway.archive.database import Database
-from gateway.archive.durable import write_durable
 from gateway.archive.files import Files, key_of
+from gateway.archive.records import write_record
 from gateway.clock import Clock
-from gateway.errors import ArchiveError
+from gateway.errors import DamagedError
 from gateway.observe import event, fault
 
 # States of a request: being looked into; answer known, to be given; nobody can be told; told; nobody could be told.
@@ -129,6 +129,7 @@ class Promises:
         self._database = database
         self._files = files
         self._clock = clock
+        self._damages = Damages(database, files, clock)
 
     # What comes in
 
@@ -168,7 +169,7 @@ class Promises:
                 if connection.execute(sql, (name,)).fetchone():
                     return None
                 fault("promise.before_record")
-                write_durable(path, json.dumps(record, separators=(",", ":")).encode())
+                write_record(path, record)
                 _insert(connection, name, record, now + kept)
                 fault("promise.before_commit")
         except Exception:
@@ -180,10 +181,7 @@ class Promises:
     def replay(self) -> int:
         """Put the records that the index does not contain into it, remove those of answered requests; return how many.
 
-        Raises
-        ------
-        ArchiveError
-            If a record cannot be understood.
+        One that is damaged is noted and stays.
         """
         states = dict(self._database.rows("SELECT name, state FROM promise"))
         missing = 0
@@ -191,9 +189,10 @@ class Promises:
             if states.get(path.stem) in (ANSWERED, GIVEN_UP):
                 path.unlink(missing_ok=True)
             elif path.stem not in states:
-                record = _read(path)
-                with self._database.transaction() as connection:
-                    missing += _insert(connection, path.stem, record, 0)
+                with contextlib.suppress(DamagedError):
+                    record = self._damages.record(path)
+                    with self._database.transaction() as connection:
+                        missing += _insert(connection, path.stem, record, 0)
         return missing
 
     # What is found
@@ -375,10 +374,3 @@ def _insert(connection: sqlite3.Connection, name: str, record: Mapping[str, Any]
         ((inserted.lastrowid, position, *pair) for position, pair in enumerate(record["references"])),
     )
     return 1
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ArchiveError(path.name, "is no record of a commitment request", found=str(error)) from error

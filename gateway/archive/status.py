@@ -26,6 +26,12 @@ _SERIES = """SELECT s.id, s.uid, s.number, s.modality, s.description, count(*), 
     WHERE s.study = ? GROUP BY s.id ORDER BY s.number, s.uid"""
 
 
+# Something that the conversion has yet to decide about; what is held waits for somebody.
+_PENDING = """SELECT 1 FROM instance i JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study
+    WHERE i.settled = 0 AND NOT EXISTS
+        (SELECT 1 FROM job j WHERE j.kind = 'convert' AND j.study = t.uid AND j.state = 'held') LIMIT 1"""
+
+
 def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) -> dict[str, Any]:
     """Return the state of the box.
 
@@ -43,12 +49,13 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
     dict
         ``idle`` (nothing is pending: held work waits for somebody, not for the box), ``waiting``, ``running``, ``held``
         (numbers of jobs), ``intake`` (files not yet covered by a checkpoint), ``promises`` (requests for storage
-        commitment) and ``studies``.
+        commitment), ``damaged`` (files that are not what was stored: ``file``, ``kind``, ``study``, ``series``,
+        ``instance``, ``peer``, ``reason``, ``found_at``, ``had_by``, ``remedy``) and ``studies``.
     """
     fresh = unregistered(archive)  # before the jobs: what is registered meanwhile has made some
     counts = dict(archive.database.rows("SELECT state, count(*) FROM job GROUP BY state"))
     promises = archive.promises.counts()
-    unsettled = archive.database.row("SELECT 1 FROM instance WHERE settled = 0 LIMIT 1")
+    unsettled = archive.database.row(_PENDING)
     return {
         "idle": not unsettled
         and not fresh
@@ -64,6 +71,7 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
             **{state: promises.get(state, 0) for state in (OPEN, READY, HELD_BACK, ANSWERED, GIVEN_UP)},
             "requests": [_promise(one) for one in archive.promises.listing(limit)],
         },
+        "damaged": archive.damage.described(),
         "studies": study_status(archive, study, limit=limit),
     }
 

@@ -54,9 +54,17 @@ def describe(status: dict[str, Any], now: float) -> Iterator[str]:
     for promise in status["promises"]["requests"]:
         if promise["state"] != ANSWERED:
             yield asked(promise, now)
+    for damage in status["damaged"]:
+        yield damaged(damage)
     for study in status["studies"]:
         yield ""
         yield from describe_study(study, now)
+
+
+def damaged(damage: dict[str, Any]) -> str:
+    """Say which file is not what was stored, of what, and what can be done."""
+    holds = f" (instance {damage['instance']} of study {damage['study']})" if damage["instance"] else ""
+    return f"damaged: {damage['file']}{holds}: {damage['reason']}; {damage['remedy']}"
 
 
 def asked(promise: dict[str, Any], now: float) -> str:

@@ -30,13 +30,14 @@ from gateway.conversion.study import (
     convert_facts,
     gather_all,
 )
-from gateway.errors import ArchiveError, ResourceError
+from gateway.errors import ArchiveError, DamagedError, ResourceError
 from gateway.objects.recipe import top_level
 from gateway.observe import LOGGER, event, fault, warning
 from gateway.pipeline.correction import withdrawals
 from gateway.pipeline.dependants import awaited, guises
 from gateway.pipeline.retry import Backoff
-from gateway.pipeline.work import Work, taken_in
+from gateway.pipeline.sound import sound
+from gateway.pipeline.work import Work
 
 POLL = 0.2
 
@@ -141,7 +142,7 @@ class Converter:
             return False
         fault("convert.start")
         try:
-            self._settle(job)
+            held = self._settle(job)
         except _Stopped:
             return False
         except _Later as later:
@@ -150,6 +151,8 @@ class Converter:
         except ResourceError as error:
             self._without_room(job, str(error))
             return True
+        except DamagedError as error:
+            held = str(error)
         except Exception as error:  # nothing about one study may end the box
             LOGGER.exception("conversion of %s", job.study)
             self._again(job, f"{type(error).__name__}: {error}")
@@ -157,7 +160,11 @@ class Converter:
         for study in self._touched(job.study):
             for destination in self.policy.destinations:
                 self.jobs.schedule(DELIVER, study, destination)
-        self.jobs.finish(job)
+        if held:
+            warning("convert.held", study=job.study, reason=held)
+            self.jobs.hold(job, held, counted=False)
+        else:
+            self.jobs.finish(job)
         return True
 
     def _touched(self, study: str) -> list[str]:
@@ -194,17 +201,20 @@ class Converter:
 
     # One study
 
-    def _settle(self, job: Job) -> None:
-        """Decide about everything in a study that nothing was decided about."""
+    def _settle(self, job: Job) -> str:
+        """Decide about everything in a study that nothing was decided about; return why something is held."""
         if job.attempts or self._untidy:
             self._put_in_order()
         rows = self.archive.unsettled(job.study)
         if not rows:
-            return
+            return ""
         self._wait_for_others(job)
         started = self.archive.clock.monotonic()
-        work = taken_in(self.archive, job.study, rows)
+        found = sound(self.archive, job.study, rows, lambda: self._progress(0))
         del rows
+        if found.work is None:
+            return found.reason
+        work, found.work = found.work, None
         if job.attempts < ATTEMPTS:
             result = self._convert(work)
         else:
@@ -222,6 +232,7 @@ class Converter:
         self.archive.record_conversion(job.study, derived, settled, result.record(job.study), result.standing)
         fault("convert.after_index")
         self._tell(job, work, result, self.archive.clock.monotonic() - started)
+        return found.reason
 
     def _wait_for_others(self, job: Job) -> None:
         """Let studies go first that instances of this one refer to; once, as those may wait for others in turn."""

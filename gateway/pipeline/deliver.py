@@ -28,6 +28,7 @@ from gateway.observe import event, fault, warning
 from gateway.pipeline.retry import Backoff
 from gateway.pipeline.sequels import BUSY_IN_A_ROW, Tally, of_answer, of_break, reasons
 from gateway.pipeline.visits import INTERRUPTED, Held, Target, Visits, due_to
+from gateway.pipeline.whole import WholeSeries
 from gateway.retrieval.decompress import Decompressing, was_decoded
 from gateway.retrieval.engine import Destination, Outbound, OutboundAssociation, associations, run
 from gateway.retrieval.rendition import Deflating, Offer, Rendition, choose, refusal, was_deflated
@@ -121,7 +122,7 @@ class Deliverer(Visits):
         self._tally = Tally()
         with contextlib.closing(self.rendition):
             done = run(
-                self.archive,
+                WholeSeries(self.archive, rows, self.watch),
                 rows,
                 self.target.destination,
                 self.outbound,
@@ -208,6 +209,9 @@ class Deliverer(Visits):
             self.absent(job, next(iter(self._tally.failed)), busy=True, said=self._not_taken(done), own=delay)
         elif done.cancelled and done.remaining:
             self.jobs.retry(job, INTERRUPTED, self.clock.now())
+        elif (unread := done.having(Fate.UNREADABLE)) and len(unread) == self._tally.failed.total():
+            # Until there is another copy, or somebody looks; what is whole has been sent.
+            raise Held(f"{len(unread)} of {len(done.rows)} instances not sent: {reasons(self._tally.failed)}")
         elif self._tally.failed:
             self.later(job, self._not_taken(done), delay)
         else:

@@ -12,7 +12,7 @@ from gateway.archive.index import Archive
 from gateway.archive.jobs import COMMIT, Job
 from gateway.archive.rows import InstanceRow
 from gateway.archive.views import View
-from gateway.errors import NetworkError, Rejected
+from gateway.errors import DamagedError, NetworkError, Rejected
 from gateway.observe import LOGGER, event, fault, warning
 from gateway.pipeline.retry import Backoff, Outage
 from gateway.retrieval.engine import Destination
@@ -136,7 +136,7 @@ class Visits:
             return True
         try:
             self.work(job)
-        except Held as held:
+        except (Held, DamagedError) as held:
             warning(f"{self.KIND}.held", study=job.study, destination=self.target.name, reason=held)
             self.jobs.hold(job, str(held))
         except Stopped:

@@ -44,6 +44,10 @@ class Work:
         rows, self._rows = iter(self._rows), []
         return rows
 
+    def every(self) -> list[InstanceRow]:
+        """Return all that the conversion reads: what is decided about and what refers to it."""
+        return [*self._rows, *self.dependants.rows]
+
     def settlements(self, result: StudyConversion) -> dict[str, Settlement]:
         """Return views and reason of every received instance, by archive name."""
         found = {

@@ -19,7 +19,8 @@ from gateway.standard.retrieve_models import FRAME, RETRIEVE_MODELS
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
-    from gateway.archive.rows import InstanceRow
+    from gateway.archive.jobs import CONVERT
+from gateway.archive.rows import InstanceRow
 
 QUERY_RETRIEVE_LEVEL = 0x00080052
 QUERY_RETRIEVE_VIEW = 0x00080053
@@ -96,6 +97,7 @@ class Selection:
         return any(
             view == View.ENHANCED or not row.views & view
             for study in {row.study for row in touched}
+            if not archive.jobs.is_held(CONVERT, study)  # that waits for somebody; it may be long
             for row in archive.unsettled(study)
         )
 

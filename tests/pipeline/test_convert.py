@@ -129,17 +129,25 @@ def test_late_slices_become_a_further_object_of_the_derived_series(
     assert (late.series, late.frames, late.instance_number) == (first.series, 2, 2)
 
 
-def test_file_that_has_vanished_does_not_keep_the_rest_from_being_converted(
+def test_T9_a_series_of_which_a_file_has_vanished_is_held_whole_and_the_others_are_converted(
     archive: Archive, files: Path, clock: HandClock
 ) -> None:
-    study = receive(archive, files, ct_study(4))
+    images = ct_study(4)
+    study = receive(archive, files, images)
+    for ds in images:
+        ds.SeriesInstanceUID, ds.SOPInstanceUID = f"{images[0].StudyInstanceUID}"[:60] + ".7", generate_uid()
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    receive(archive, files, images)
     lost = archive.unsettled(study)[1]
     archive.files.locate(lost.name).unlink()
     complete(archive, clock)
-    converter(archive).step()
+    assert converter(archive).step()
     (made,) = [row for row in archive.select(View.ENHANCED) if row.kind == "derived"]
-    assert made.frames == 3
-    assert next(row.reason for row in archive.study_sources(study) if row.name == lost.name)
+    assert made.frames == 4
+    assert {row.series for row in archive.unsettled(study)} == {lost.series}
+    (job,) = [job for job in archive.jobs.listing() if job.kind == CONVERT]
+    assert (job.state, job.attempts) == ("held", 0)
+    assert lost.name in job.reason
 
 
 def test_failing_conversion_is_tried_again_later_and_given_up_for_the_classic_images(

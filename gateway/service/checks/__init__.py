@@ -11,12 +11,13 @@ from gateway.service.checks.base import Check, Finding, Result
 from gateway.service.checks.data import Index, Space, Sync
 from gateway.service.checks.machine import Clock, Port
 from gateway.service.checks.peers import Echo
+from gateway.service.checks.sound import Sound
 from gateway.service.checks.tls import Tls
 from gateway.service.config import Config
 
 __all__ = ["CHECKS", "Check", "Finding", "Result", "examine"]
 
-CHECKS: tuple[Check, ...] = (Clock(), Sync(), Space(), Index(), Port(), Tls(), Echo())
+CHECKS: tuple[Check, ...] = (Clock(), Sync(), Space(), Index(), Sound(), Port(), Tls(), Echo())
 
 
 def examine(config: Config) -> Iterator[Finding]:
