@@ -20,6 +20,7 @@ from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
+    from gateway.archive.rows import InstanceRow
     from gateway.cli.evidence import Findings
     from gateway.cli.material import Material
     from gateway.cli.stage import Stage
@@ -133,14 +134,14 @@ class Demonstration:
         if not material.rows:
             raise click.ClickException("there is nothing to send: no DICOM objects found")
         with Stage(self.folder) as stage:
-            problems, intake_seconds = self._send(stage, material)
-            status = self._wait(stage, len(material.rows), problems)
-            self._send_classic(stage, material, CLASSIC)
+            taken, problems, intake_seconds = self._send(stage, material)
+            status = self._wait(stage, len(taken), problems)
+            problems += self._store(material, "Without the box", CLASSIC, stage.pacs_port)[1]
             proofs = _proofs(stage)
         findings = self._examine(material)
         sent = {row.sop_instance: Path(row.name) for row in material.rows}
         shown = pictures.draw(self.folder / "montage.png", findings.received, sent)
-        result = report.make(material, status, findings, proofs, stage, intake_seconds, problems)
+        result = report.make(material, taken, status, findings, proofs, stage, intake_seconds, problems)
         result["montage"] = {"objects": [found.sop_instance for found in shown]}
         result["seconds"] = round(time.monotonic() - began, 1)
         return result
@@ -156,21 +157,16 @@ class Demonstration:
             paths = material.files(source)
         return material.collect(self._bar("Looking at files", paths, len(paths)))
 
-    def _send(self, stage: Stage, material: Material) -> tuple[list[str], float]:
-        """Play the modality; return what the box did not take, and the seconds."""
+    def _send(self, stage: Stage, material: Material) -> tuple[list[InstanceRow], list[str], float]:
+        """Play the modality; return what the box took, what it did not take and why, and the seconds."""
         from gateway.cli.stage import BOX
 
         began = time.monotonic()
-        problems = self._store(material, "Sending to the box", BOX, stage.port)
-        return problems, time.monotonic() - began
+        taken, problems = self._store(material, "Sending to the box", BOX, stage.port)
+        return taken, problems, time.monotonic() - began
 
-    def _send_classic(self, stage: Stage, material: Material, called: str) -> None:
-        """Send the same images to the same PACS by the same code, one by one, as they would go without the box."""
-        problems = self._store(material, "Classic, to compare", called, stage.pacs_port)
-        if problems:
-            raise click.ClickException(problems[0])
-
-    def _store(self, material: Material, label: str, called: str, port: int) -> list[str]:
+    def _store(self, material: Material, label: str, called: str, port: int) -> tuple[list[InstanceRow], list[str]]:
+        """Send everything, one by one, by the code that the box sends with."""
         from gateway.cli.stage import MODALITY
         from gateway.network.sender import Sender
         from gateway.retrieval.engine import Destination, run
@@ -178,12 +174,14 @@ class Demonstration:
         destination = Destination(called, "127.0.0.1", port, MODALITY)
         with self._progress(label, len(material.rows)) as step:
             done = run(material, material.rows, destination, Sender(), on_result=lambda row, outcome: step(1))
-        answers = zip(done.rows, done.outcomes, strict=True)
-        return [
-            f"{row.name}: not taken by {called}: {outcome.comment or f'status {outcome.status:04X}'}"
-            for row, outcome in answers
-            if outcome is not None and not outcome.delivered
-        ]
+        taken, problems = [], []
+        for row, outcome in zip(done.rows, done.outcomes, strict=True):
+            if outcome is not None and outcome.delivered:
+                taken.append(row)
+            else:
+                why = "not tried" if outcome is None else outcome.comment or f"status {outcome.status:04X}"
+                problems.append(f"{row.name}: not taken by {called}: {why}")
+        return taken, problems
 
     def _wait(self, stage: Stage, expected: int, problems: list[str]) -> dict[str, Any]:
         """Wait until the box is idle, and return its status."""

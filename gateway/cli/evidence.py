@@ -1,24 +1,25 @@
 """What the PACS of the demonstration holds, compared with what was sent - by pydicom alone, not by the box's own code.
 
-Every sent instance must be there exactly once: as itself, byte for byte, or as the one frame of an enhanced object that
-names it as its Conversion Source (PS3.3 C.12.1.1.4), with the same pixel bytes and every element's value. Overlays and
-graphic annotations are in presentation states that apply to the frame.
+Every sent instance must be there exactly once: as itself, byte for byte; as the one frame of an enhanced object that
+names it as its Conversion Source (PS3.3 C.12.1.1.4), with the same pixel bytes and every element's value; or as a copy
+that says the same and refers to what its targets have become. Overlays and graphic annotations are in presentation
+states that apply to the frame.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from blake3 import blake3
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
+from gateway.cli import copies
+from gateway.cli.elements import data_set_digest, frame_count, frames_of, key_of, meaning, means_nothing
 from gateway.cli.states import States, moves
 from gateway.cli.stored import same_values
 
@@ -42,7 +43,9 @@ class Received:
     carries : list of str
         SOP Instance UIDs of the sent instances, in frame order for an enhanced object made of them.
     made : bool
-        Whether it was made on the way; a received enhanced twin was not.
+        Whether it is an image that was made on the way of others; a received enhanced twin was not.
+    source : str
+        SOP Instance UID of the instance that it is a rewritten copy of, empty if it is none.
     """
 
     path: Path
@@ -53,6 +56,12 @@ class Received:
     digest: str
     carries: list[str]
     made: bool
+    source: str = ""
+
+    @property
+    def stands_for(self) -> set[str]:
+        """SOP Instance UIDs of the sent instances that are at the PACS in it, itself included."""
+        return {self.sop_instance, *self.carries, *filter(None, (self.source,))}
 
 
 @dataclass
@@ -67,8 +76,12 @@ class Findings:
         What is not as it should be; empty when all is well.
     frames, elements : int
         How many frames and elements of enhanced objects were compared with their sources.
-    unchanged : int
-        How many objects arrived with the bytes they were sent with.
+    unchanged, recoded : int
+        How many objects arrived with the bytes they were sent with, and with the same elements in another encoding.
+    copies : int
+        How many rewritten copies were compared with their sources.
+    apart : dict of str to str
+        Instances that are not at the PACS because it has what they are, with the reason, by SOP Instance UID.
     """
 
     received: list[Received] = field(default_factory=list)
@@ -76,6 +89,9 @@ class Findings:
     frames: int = 0
     elements: int = 0
     unchanged: int = 0
+    recoded: int = 0
+    copies: int = 0
+    apart: dict[str, str] = field(default_factory=dict)
 
 
 def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Findings:
@@ -86,14 +102,25 @@ def examine(arrived: Iterable[Path], sent: Mapping[str, Path]) -> Findings:
     for path in arrived:
         with path.open("rb") as file:
             header = pydicom.dcmread(file, stop_before_pixels=True)
-            found = _received(path, header, sent)
-            findings.received.append(found)
-            if found.made:
-                _compare_frames(findings, found, header, path, sent, states)
-            else:
-                _compare_whole(findings, found, path, sent)
+        found = _received(path, header, sent)
+        findings.received.append(found)
+        if found.made:
+            _compare_frames(findings, found, header, path, sent, states)
+        elif not found.source:
+            _compare_whole(findings, found, path, sent)
+    _compare_copies(findings, sent)
     _account(findings, sent)
     return findings
+
+
+def _compare_copies(findings: Findings, sent: Mapping[str, Path]) -> None:
+    """Compare rewritten copies with their sources, once it is known where everything is."""
+    places = copies.Places(findings.received, sent)
+    for found in findings.received:
+        if found.source:
+            findings.copies += 1
+            wrong = copies.compare(found.path, sent[found.source], places)
+            findings.problems += [f"{found.sop_instance}, a copy of {found.source}: {problem}" for problem in wrong]
 
 
 def _states(arrived: Iterable[Path], sent: Mapping[str, Path]) -> States:
@@ -113,39 +140,74 @@ def _beside(header: Dataset) -> bool:
 
 
 def _received(path: Path, header: Dataset, sent: Mapping[str, Path]) -> Received:
-    groups = header.get("PerFrameFunctionalGroupsSequence") or []
-    sources = [
-        item.ReferencedSOPInstanceUID
-        for group in groups
-        for item in group.get("ConversionSourceAttributesSequence") or []
-    ]
+    sources = frame_sources(header)
+    source = _copied(header, sent)
+    made = bool(sources) and header.SOPInstanceUID not in sent and not source
+    if not made and not all(uid in sent for uid in sources):
+        sources = []  # frames of images that nobody sent
     return Received(
         path=path,
         sop_class=header.SOPClassUID,
         sop_instance=header.SOPInstanceUID,
         series=header.SeriesInstanceUID,
-        frames=_count(header),
+        frames=frame_count(header),
         digest=data_set_digest(path),
-        carries=sources or ([] if _beside(header) else [header.SOPInstanceUID]),
-        made=bool(sources) and header.SOPInstanceUID not in sent,
+        carries=sources,
+        made=made,
+        source=source,
     )
 
 
+def frame_sources(header: Dataset) -> list[str]:
+    """Return the SOP Instance UIDs of the images that frames say they were made of."""
+    return [
+        str(item.ReferencedSOPInstanceUID)
+        for group in header.get("PerFrameFunctionalGroupsSequence") or []
+        for item in group.get("ConversionSourceAttributesSequence") or []
+    ]
+
+
+def _copied(header: Dataset, sent: Mapping[str, Path]) -> str:
+    """Return what an object that was not sent is a rewritten copy of: one sent object of its class."""
+    items = header.get("ConversionSourceAttributesSequence") or []
+    if header.SOPInstanceUID in sent or len(items) != 1 or items[0].ReferencedSOPClassUID != header.SOPClassUID:
+        return ""
+    source = str(items[0].ReferencedSOPInstanceUID)
+    return source if source in sent else ""
+
+
 def _account(findings: Findings, sent: Mapping[str, Path]) -> None:
-    held = {found.sop_instance for found in findings.received}
     # A received enhanced twin was sent as well: it is there as itself, its sources are there in it.
-    counts = Counter(uid for found in findings.received for uid in {found.sop_instance, *found.carries})
-    for uid in sent:
+    counts = Counter(uid for found in findings.received for uid in found.stands_for)
+    for uid, path in sent.items():
         if counts[uid] == 0:
-            findings.problems.append(f"{uid}: was sent and is not at the PACS")
+            reason = _apart(path, counts)
+            if reason:
+                findings.apart[uid] = reason
+            else:
+                findings.problems.append(f"{uid}: was sent and is not at the PACS")
         elif counts[uid] > 1:
             findings.problems.append(f"{uid}: is {counts[uid]} times at the PACS")
     for found in findings.received:
         strangers = [uid for uid in found.carries if uid not in sent]
         if strangers:
             findings.problems.append(f"{found.sop_instance}: carries {strangers[0]}, which was not sent")
-    if len(held) != len(findings.received):
+        elif found.sop_instance not in sent and not found.made and not found.source and not _is_state(found):
+            findings.problems.append(f"{found.sop_instance}: was not sent, and is made of nothing that was")
+    if len({found.sop_instance for found in findings.received}) != len(findings.received):
         findings.problems.append("a SOP Instance UID came to the PACS more than once")
+
+
+def _apart(path: Path, counts: Mapping[str, int]) -> str:
+    """Return why an object need not be at the PACS: all that its frames were made of is there."""
+    sources = frame_sources(pydicom.dcmread(path, force=True, stop_before_pixels=True))
+    if sources and all(counts.get(uid) for uid in sources):
+        return "received enhanced after its sources had been converted"
+    return ""
+
+
+def _is_state(found: Received) -> bool:
+    return _beside(pydicom.dcmread(found.path, stop_before_pixels=True))
 
 
 def _compare_whole(findings: Findings, found: Received, path: Path, sent: Mapping[str, Path]) -> None:
@@ -155,7 +217,7 @@ def _compare_whole(findings: Findings, found: Received, path: Path, sent: Mappin
     if data_set_digest(source) == found.digest:
         findings.unchanged += 1
     elif pydicom.dcmread(source, force=True) == pydicom.dcmread(path):
-        findings.unchanged += 1  # the same elements; the PACS took another transfer syntax only
+        findings.recoded += 1  # the PACS took another transfer syntax only
     else:
         findings.problems.append(f"{found.sop_instance}: arrived with other content than it was sent with")
 
@@ -164,7 +226,7 @@ def _compare_frames(
     findings: Findings, found: Received, header: Dataset, path: Path, sent: Mapping[str, Path], states: States
 ) -> None:
     shared = _flat(header.SharedFunctionalGroupsSequence[0])
-    top = {_key(header, element): [element] for element in header}
+    top = {key_of(header, element): [element] for element in header}
     frames = frames_of(path)
     for number, uid in enumerate(found.carries, 1):
         pixels = next(frames, None)
@@ -180,7 +242,7 @@ def _compare_frames(
         findings.frames += 1
         group = _flat(header.PerFrameFunctionalGroupsSequence[number - 1])
         for element in original:
-            key = _key(original, element)
+            key = key_of(original, element)
             if not _compared(element):
                 continue
             findings.elements += 1
@@ -201,39 +263,11 @@ def _same_pixels(one: bytes, header: Dataset, other: bytes, original: Dataset) -
 
 
 def _compared(element: Any) -> bool:
-    return not (element.tag in _NOT_COMPARED or _means_nothing(element))
-
-
-def _means_nothing(element: Any) -> bool:
-    """Return whether an element is empty or only about the encoding: group lengths, private creators."""
-    return bool(element.tag.element == 0 or element.tag.is_private_creator or element.is_empty)
+    return not (element.tag in _NOT_COMPARED or means_nothing(element))
 
 
 def _same(one: Any, other: Any) -> bool:
-    return bool(_meaning(one.value, one.VR) == _meaning(other.value, other.VR))
-
-
-def _meaning(value: Any, vr: str) -> Any:
-    """Return a value in a form in which two are equal when they mean the same."""
-    if vr == "SQ":
-        return [
-            {
-                _key(item, element): _meaning(element.value, element.VR)
-                for element in item
-                if not _means_nothing(element)
-            }
-            for item in value
-        ]
-    return value.rstrip(b"\0 ") if isinstance(value, bytes) else value
-
-
-def _key(where: Dataset, element: Any) -> tuple[Any, ...]:
-    """Return what identifies an element: private ones by creator, because their block may move (PS3.5 7.8)."""
-    tag = element.tag
-    if tag.is_private and not tag.is_private_creator:
-        creator = where.get((tag.group, tag.element >> 8))
-        return tag.group, str(creator.value) if creator is not None else "", tag.element & 0xFF
-    return (0x00080008,) if tag == 0x00089007 else (tag,)  # Frame Type is what Image Type becomes
+    return bool(meaning(one.value, one.VR) == meaning(other.value, other.VR))
 
 
 def _flat(groups: Dataset) -> dict[tuple[Any, ...], list[Any]]:
@@ -243,71 +277,5 @@ def _flat(groups: Dataset) -> dict[tuple[Any, ...], list[Any]]:
         found.setdefault((group.tag,), []).append(group)
         for item in group.value if group.VR == "SQ" else ():
             for element in item:
-                found.setdefault(_key(item, element), []).append(element)
+                found.setdefault(key_of(item, element), []).append(element)
     return found
-
-
-def data_set_digest(path: Path) -> str:
-    """Return BLAKE3-128 of the data set bytes of a file, the file meta information left out."""
-    digest = blake3()
-    with path.open("rb") as file:
-        file.seek(_data_set_offset(path))
-        while chunk := file.read(1 << 18):
-            digest.update(chunk)
-    return digest.hexdigest(length=16)
-
-
-def _data_set_offset(path: Path) -> int:
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return 0
-        pydicom.filereader._read_file_meta_info(file)
-        return file.tell()
-
-
-def frames_of(path: Path) -> Iterator[bytes]:
-    """Yield the bytes of each frame as they are encoded, one at a time; native big endian words turned round."""
-    with path.open("rb") as file:
-        header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-        syntax = UID(getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID", "1.2.840.10008.1.2"))
-        count = _count(header)
-        if syntax == DeflatedExplicitVRLittleEndian:
-            yield from _native(pydicom.dcmread(path).PixelData, header, count)
-            return
-        start = file.read(12)
-        if len(start) < 12:
-            return
-        if syntax.is_encapsulated:
-            yield from generate_frames(file, number_of_frames=count)
-            return
-        if syntax.is_implicit_VR:
-            file.seek(-4, 1)
-        length = frame_length(header)
-        for _ in range(count):
-            data = file.read(length)
-            yield _turned(data, header) if not syntax.is_little_endian else data
-
-
-def _count(header: Dataset) -> int:
-    try:
-        return int(header.get("NumberOfFrames") or 1)
-    except ValueError:  # a broken object, passed on as it came
-        return 1
-
-
-def frame_length(header: Dataset) -> int:
-    """Return the bytes of one native frame."""
-    pixels = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
-    return (pixels * int(header.BitsAllocated) + 7) // 8
-
-
-def _native(data: bytes, header: Dataset, count: int) -> Iterator[bytes]:
-    length = frame_length(header)
-    yield from (data[n * length : (n + 1) * length] for n in range(count))
-
-
-def _turned(data: bytes, header: Dataset) -> bytes:
-    import numpy as np
-
-    width = int(header.BitsAllocated) // 8
-    return data if width < 2 else np.frombuffer(data, f">u{width}").astype(f"<u{width}").tobytes()

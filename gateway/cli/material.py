@@ -10,6 +10,7 @@ from pydicom.uid import UID
 
 from gateway.archive.rows import RECEIVED, InstanceRow, instance_columns
 from gateway.archive.views import View
+from gateway.cli.elements import data_set_digest
 from gateway.errors import GatewayError
 from gateway.objects.elements import decoded, integer, text
 from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header, check_identity, read_header
@@ -65,12 +66,19 @@ def collect(paths: Iterable[Path]) -> Material:
             known = found.get(row.sop_instance)
             better = known is None or _preference(row) < _preference(known)
             if known is not None:
-                dropped = known if better else row
-                material.aside.append((Path(dropped.name), f"the SOP Instance UID of another file: {row.sop_instance}"))
+                dropped, other = (known, row) if better else (row, known)
+                material.aside.append((Path(dropped.name), _collision(dropped, other)))
             if better:
                 found[row.sop_instance] = row
     material.rows = sorted(found.values(), key=lambda row: (row.study, row.series, row.instance_number or 0))
     return material
+
+
+def _collision(dropped: InstanceRow, other: InstanceRow) -> str:
+    """Return why one of two files with one UID is left aside."""
+    if data_set_digest(Path(dropped.name)) == data_set_digest(Path(other.name)):
+        return f"equal to another file: {dropped.sop_instance}"
+    return f"the SOP Instance UID of another file: {dropped.sop_instance}"
 
 
 def _preference(row: InstanceRow) -> tuple[bool, bool, str]:

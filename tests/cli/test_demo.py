@@ -10,6 +10,8 @@ import sys
 import time
 import tomllib
 import warnings
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,14 @@ import png
 import pydicom
 import pytest
 from click.testing import CliRunner
+from conversion.material import GSPS, STUDY, item, other, reference, save_all, series_of
 
-from gateway.cli import evidence, material, phantom
+from gateway.cli import evidence, material, phantom, report
 from gateway.cli.main import main
+from gateway.conversion.account import NO_REASON, Account
 
+SR, KO = "1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.59"
+SEG, RTSTRUCT = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3"
 LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -58,11 +64,34 @@ def demo(*arguments: object, folder: Path | None = None) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
 
 
+def _with_companions(folder: Path) -> None:
+    """A series with all that refers to it: images derived of it, a presentation state, a report, a segmentation."""
+    sources = series_of("MR", count=4, series=STUDY + ".4")
+    change = [{"ImageType": ["DERIVED", "SECONDARY", "MPR"], "SourceImageSequence": [reference(ds)]} for ds in sources]
+    images = [reference(ds) for ds in sources]
+    listed = [item(SeriesInstanceUID=sources[0].SeriesInstanceUID, ReferencedImageSequence=images[:3])]
+    evidence_ = [item(SeriesInstanceUID=sources[0].SeriesInstanceUID, ReferencedSOPSequence=images)]
+    content = [item(ValueType="IMAGE", ReferencedSOPSequence=[one]) for one in images[1:3]]
+    evidence_of = [item(StudyInstanceUID=STUDY, ReferencedSeriesSequence=evidence_)]
+    document = {"ContentSequence": content, "CurrentRequestedProcedureEvidenceSequence": evidence_of}
+    groups = [item(DerivationImageSequence=[item(SourceImageSequence=[one])]) for one in images]
+    others = [
+        other(GSPS, 1, {"Modality": "PR", "ReferencedSeriesSequence": listed}),
+        other(SR, 2, {"Modality": "SR", **document}),
+        other(KO, 3, {"Modality": "KO", **document}),
+        other(SEG, 4, {"Modality": "SEG", "PerFrameFunctionalGroupsSequence": groups}),
+        other(RTSTRUCT, 5, {"Modality": "RTSTRUCT", "ROIContourSequence": [item(ContourSequence=[
+            item(ContourImageSequence=[images[0]])])]}),
+    ]  # fmt: skip
+    save_all([*sources, *series_of(change=change, series=STUDY + ".5"), *others], folder)
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("demo")
     source, kept = folder / "source", folder / "kept"
     list(phantom.write(source / "ct", slices=12, size=64))
+    _with_companions(source / "more")
     for name in ("MR_small_RLE.dcm", "waveform_ecg.dcm", "reportsi.dcm"):
         shutil.copy(material.bundled() / name, source)
     shutil.copy(material.bundled() / "MR_small_RLE.dcm", source / "MR_small_again.dcm")
@@ -95,13 +124,25 @@ def test_a_mixed_folder_arrives_with_a_reason_for_everything_unchanged(mixed: Ru
     assert became["ECG ECG"]["unchanged"] == 1
     assert all(one["reasons"] for one in mixed.report["series"] if one["unchanged"])
     assert "-> 1 Legacy Converted Enhanced CT Image, 12 frames\n" in mixed.said
+    assert mixed.report["account"] == {"received": 30, "frames": 17, "unchanged": 4, "copied": 9}
+    assert "In all     30 received = 17 frames + 4 unchanged + 9 copied\n" in mixed.said
     assert "All of it is true" in mixed.said
+
+
+def test_T16_copies_of_all_that_refers_to_images_are_counted_and_compared(mixed: Run) -> None:
+    assert mixed.report["proof"]["copies"] == 9
+    rows = [one for one in mixed.report["series"] if one["copied"]]
+    assert sorted(one["copied"] for one in rows) == [4, 5]
+    assert all(one["copied_reasons"] and not one["unchanged"] for one in rows)
+    (derived,) = (one["copied_reasons"] for one in rows if one["copied"] == 4)
+    assert "deriv" in " ".join(derived).lower()
+    assert "9 copies with every element, every reference pointing at what its target has become" in mixed.said
 
 
 def test_files_left_aside_are_listed_and_no_error(mixed: Run) -> None:
     aside = {Path(entry["file"]).name: entry["reason"] for entry in mixed.report["aside"]}
     assert set(aside) == {"notes.txt", "MR_small_again.dcm"}
-    assert "the SOP Instance UID of another file" in aside["MR_small_again.dcm"]
+    assert "equal to another file" in aside["MR_small_again.dcm"]
 
 
 def test_the_picture_shows_source_and_delivered_frames_alike(mixed: Run) -> None:
@@ -198,6 +239,116 @@ def test_a_classic_image_beside_its_enhanced_twin_is_found(mixed: Run, pacs: Pat
     shutil.copy(mixed.source / "ct/0003.dcm", pacs / "999999.dcm")
     (problem,) = examine(mixed, pacs)
     assert "is 2 times at the PACS" in problem
+
+
+def copies_of(pacs: Path, modality: str) -> list[Path]:
+    return [path for path in sorted(pacs.iterdir()) if header(path).Modality == modality and is_copy(path)]
+
+
+def is_copy(path: Path) -> bool:
+    return "ConversionSourceAttributesSequence" in header(path)
+
+
+def edit(path: Path, change: Callable[[pydicom.Dataset], None]) -> None:
+    data = pydicom.dcmread(path)
+    change(data)
+    data.save_as(path)
+
+
+def _other_frame(ds: pydicom.Dataset) -> None:
+    ds.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedFrameNumber = [1, 2, 4]
+
+
+def _no_reference(ds: pydicom.Dataset) -> None:
+    del ds.ContentSequence[0].ReferencedSOPSequence
+
+
+def _another_series(ds: pydicom.Dataset) -> None:
+    ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+
+
+def _old_target(ds: pydicom.Dataset) -> None:
+    ds.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID = STUDY + ".4.2"
+
+
+def _another_class(ds: pydicom.Dataset) -> None:
+    ds.ROIContourSequence[0].ContourSequence[0].ContourImageSequence[0].ReferencedSOPClassUID = "1.2.3"
+
+
+def _name(ds: pydicom.Dataset) -> None:
+    ds.PatientName = "Somebody^Else"
+
+
+def _pixel(ds: pydicom.Dataset) -> None:
+    ds.PixelData = bytes([ds.PixelData[0] ^ 1]) + ds.PixelData[1:]
+
+
+@pytest.mark.parametrize(
+    ("modality", "change", "problem"),
+    [
+        ("PR", _other_frame, "does not refer to what"),
+        ("SR", _no_reference, "does not refer to what"),
+        ("SR", _old_target, "which is at the PACS as 2.25."),
+        ("KO", _another_series, "in another series"),
+        ("RTSTRUCT", _another_class, "as another class"),
+        ("SEG", _name, "is another than that of its source"),
+        ("SEG", lambda ds: ds.pop("PatientID"), "is lost"),
+        ("SEG", lambda ds: setattr(ds, "ContentLabel", "X"), "is new"),
+        ("CT", _pixel, "other pixels than"),
+        ("CT", lambda ds: ds.pop("ContributingEquipmentSequence"), "does not have the equipment"),
+        ("CT", lambda ds: ds.pop("SourceImageSequence"), "is lost"),
+    ],
+)
+def test_T16_a_copy_that_says_something_else_is_found(
+    mixed: Run, pacs: Path, modality: str, change: Callable[[pydicom.Dataset], Any], problem: str
+) -> None:
+    edit(copies_of(pacs, modality)[0], change)
+    assert any(problem in told for told in examine(mixed, pacs)), examine(mixed, pacs)
+
+
+def test_T16_a_lost_copy_and_one_too_many_are_found(mixed: Run, pacs: Path) -> None:
+    lost, doubled = copies_of(pacs, "KO")[0], copies_of(pacs, "SR")[0]
+    lost.unlink()
+    shutil.copy(doubled, pacs / "999999.dcm")
+    told = examine(mixed, pacs)
+    assert any(problem.endswith("was sent and is not at the PACS") for problem in told)
+    assert any("is 2 times at the PACS" in problem for problem in told)
+
+
+def test_T16_an_original_beside_its_copy_is_found(mixed: Run, pacs: Path) -> None:
+    (path,) = copies_of(pacs, "KO")
+    uid = str(header(path).ConversionSourceAttributesSequence[0].ReferencedSOPInstanceUID)
+    shutil.copy(mixed.sent[uid], pacs / "999999.dcm")
+    assert f"{uid}: is 2 times at the PACS" in examine(mixed, pacs)
+
+
+def test_T16_a_stranger_at_the_PACS_is_found(mixed: Run, pacs: Path) -> None:
+    save_all([other(SR, 77)], pacs / "more")
+    (pacs / "more/000.dcm").rename(pacs / "999999.dcm")
+    (pacs / "more").rmdir()
+    assert any("was not sent, and is made of nothing that was" in problem for problem in examine(mixed, pacs))
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ([{"fate": "frames", "frames": 3}], None),
+        ([{"fate": "frames", "frames": 2}], "the box says 3 received = 2 frames + 0 unchanged + 0 copied"),
+        ([{"fate": "copied", "instances": 3, "reason": "x"}], "at the PACS it is 3 received = 3 frames"),
+        ([{"fate": "frames", "frames": 3}, {"fate": "unchanged", "instances": 0, "reason": NO_REASON}], "no reason"),
+        ([], "the box says 3 received = 0 frames"),
+    ],
+)
+def test_T16_a_box_that_says_something_else_than_the_PACS_has_is_found(
+    entries: list[dict[str, Any]], problem: str | None
+) -> None:
+    here = Account(3, Counter({"frames": 3}))
+    status = {"studies": [{"account": here.as_json(), "series": [{"series": "1.2", "became": entries}]}]}
+    series = [{"series": "1.2", "instances": 3, "account": here.as_json()}]
+    found = list(report._contradictions(series, here, status))
+    assert not found if problem is None else any(problem in one for one in found), found
+    status["studies"][0]["account"] = Account(3, Counter({"unchanged": 3})).as_json()
+    assert any("the box says 3 received = 0 frames + 3" in one for one in report._contradictions(series, here, status))
 
 
 @pytest.mark.parametrize("keyword", ["XRayTubeCurrent", "SliceLocation", "KVP", "PatientID", "WindowCenter"])
