@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_keyword
-from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 from gateway.archive import forms
+from gateway.objects.characters import SINGLE_VALUED, CharacterSets, character_sets
 from gateway.objects.elements import DataSet, Element, numbers, settle_vr, standard_vr, stripped, tag_of, text, texts
 from gateway.standard.query_keys import UNLISTED
 
@@ -26,8 +25,10 @@ Document = dict[str, list[Any]]
 NUMERIC_TEXT = frozenset(("DS", "IS"))
 BINARY_NUMBERS = frozenset(("US", "SS", "UL", "SL", "FL", "FD", "SV", "UV"))
 NAMED_CHARACTER_SET = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))  # others have the default repertoire
-SINGLE_VALUED = frozenset(("LT", "ST", "UT", "UR"))
 NO_VALUES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN", "AT"))
+
+# What the text of an object is in that names no character set, and text that no character set is for.
+DEFAULT_REPERTOIRE = CharacterSets()
 
 # VRs whose values have a form of their own for comparison.
 FORMED = frozenset(("DA", "TM", "DT", "PN")) | NUMERIC_TEXT
@@ -65,43 +66,21 @@ def member(tag: int) -> str:
     return f"{tag:08X}"
 
 
-def encodings_of(ds: DataSet, inherited: list[str] | None = None) -> list[str]:
-    """Return Python's names of the Specific Character Set of a data set or item (PS3.5 6.1, 7.5.3)."""
-    names = [part or "ISO_IR 6" for part in texts(ds, "SpecificCharacterSet")]
-    if not names:
-        return inherited or ["iso8859"]
-    try:
-        return convert_encodings(names)
-    except LookupError:  # one that nobody knows must not keep an object out of the index
-        return inherited or ["iso8859"]
+def characters_of(ds: DataSet, inherited: CharacterSets = DEFAULT_REPERTOIRE) -> CharacterSets:
+    """Return the Specific Character Set of a data set or item (PS3.5 6.1, 7.5.3)."""
+    said = texts(ds, "SpecificCharacterSet")
+    return character_sets(said) if said else inherited
 
 
-def text_values(element: Element, encodings: list[str]) -> tuple[str, ...]:
+def text_values(element: Element, characters: CharacterSets = DEFAULT_REPERTOIRE) -> tuple[str, ...]:
     """Return the values of a text element as Unicode, without padding; none if it is empty."""
     value = stripped(element.value) if isinstance(element.value, bytes) else b""
     if not value:
         return ()
-    if value.isascii() and b"\x1b" not in value:
-        found = value.decode("ascii")
-    elif element.vr in NAMED_CHARACTER_SET:
-        found = _decoded(value, element.vr, encodings)
-    else:
-        found = value.decode("latin-1")
-    found = found.encode("utf-8", "replace").decode()
-    # Values are parted after decoding: in some sets the second byte of a letter is that of a backslash.
-    parts = [found] if element.vr in SINGLE_VALUED else found.split("\\")
-    values = tuple(part.rstrip(" \0") if element.vr in SINGLE_VALUED else part.strip(" \0") for part in parts)
+    used = characters if element.vr in NAMED_CHARACTER_SET else DEFAULT_REPERTOIRE
+    padding = str.rstrip if element.vr in SINGLE_VALUED else str.strip
+    values = tuple(padding(part, " \0") for part in used.texts(value, element.vr))
     return values if any(values) else ()
-
-
-def _decoded(value: bytes, vr: str, encodings: list[str]) -> str:
-    try:
-        if vr == "PN":
-            # At the delimiters of names the first character set is in force again (PS3.5 6.1.2.5.3).
-            return "=".join(decode_bytes(group, encodings, PN_DELIMS) for group in value.split(b"="))
-        return decode_bytes(value, encodings, TEXT_VR_DELIMS)
-    except (LookupError, UnicodeError):
-        return value.decode("latin-1")
 
 
 def document(ds: DataSet, attributes: Iterable[str | int]) -> Document:
@@ -116,7 +95,7 @@ def document(ds: DataSet, attributes: Iterable[str | int]) -> Document:
     """
     tags = [tag_named(one) if isinstance(one, str) else one for one in attributes]
     local = forms.zone(text(ds, "TimezoneOffsetFromUTC")) or 0
-    return _document(ds, tags, encodings_of(ds), local, 0)
+    return _document(ds, tags, characters_of(ds), local, 0)
 
 
 def as_json(made: Document) -> str | None:
@@ -124,7 +103,7 @@ def as_json(made: Document) -> str | None:
     return json.dumps(made, ensure_ascii=False, separators=(",", ":"), sort_keys=True) if made else None
 
 
-def _document(ds: DataSet, tags: Iterable[int], encodings: list[str], local: int, depth: int) -> Document:
+def _document(ds: DataSet, tags: Iterable[int], characters: CharacterSets, local: int, depth: int) -> Document:
     made: Document = {}
     for tag in tags:
         element = ds.get(tag)
@@ -133,13 +112,13 @@ def _document(ds: DataSet, tags: Iterable[int], encodings: list[str], local: int
         if isinstance(element.value, tuple):
             if element.value and depth < _DEEPEST:
                 made[member(tag)] = [
-                    _document(item, sorted(item), encodings_of(item, encodings), local, depth + 1)
+                    _document(item, sorted(item), characters_of(item, characters), local, depth + 1)
                     for item in element.value
                 ]
         elif element.vr in BINARY_NUMBERS:
             if found := [value for value in numbers(ds, tag) if math.isfinite(value)]:
                 made[member(tag)] = found
-        elif element.vr not in NO_VALUES and (values := list(text_values(element, encodings))):
+        elif element.vr not in NO_VALUES and (values := list(text_values(element, characters))):
             made[member(tag)] = values
             if element.vr in FORMED:
                 made[f"m{member(tag)}"] = [form for form in (formed(element.vr, one, local) for one in values) if form]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.archive.views import View
-from gateway.objects.elements import DataSet, decoded, integer, raw, text
+from gateway.objects.elements import DataSet, decoded, integer
 
 RECEIVED = "received"
 DERIVED = "derived"
@@ -207,14 +207,7 @@ def _number(ds: DataSet, keyword: str) -> int | None:
 
 
 def _text(ds: DataSet, keyword: str) -> str:
-    value = raw(ds, keyword)
-    if value.isascii() and b"\x1b" not in value:
-        return value.decode("ascii").strip()
-    try:
-        found = decoded(ds, keyword)
-    except Exception:  # an unknown character set must not keep an object out of the index
-        found = text(ds, keyword)
-    return found.encode("utf-8", "replace").decode()
+    return decoded(ds, keyword)
 
 
 def patient_scope(patient: dict[str, Any], study: str) -> str:

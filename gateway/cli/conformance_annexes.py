@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_description, keyword_dict
 
 from gateway.cli.conformance_tables import Box, name_of_uid, services, table
 from gateway.network import negotiation
+from gateway.standard.character_sets import defined_terms
 from gateway.standard.presentation import COLOR_STATE, GRAYSCALE_STATE
 from gateway.standard.query_keys import FURTHER_KEYS, KEYS, UNLISTED
 from gateway.standard.sop_classes import CONVERSIONS
@@ -22,7 +22,7 @@ def media(box: Box) -> Iterator[str]:
 def character_sets(box: Box) -> Iterator[str]:
     """Yield chapter 5: what is kept, and what is read."""
     yield "## 5 Support of character sets"
-    known = ", ".join(f"`{term}`" for term in sorted(filter(None, python_encoding)))
+    known = ", ".join(f"`{term}`" for term in defined_terms())
     yield (
         "Received objects keep every byte, whatever their Specific Character Set (0008,0005). Objects that are made "
         "have the character set of their sources. For the index and for matching these are read, with and without "

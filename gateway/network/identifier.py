@@ -1,7 +1,7 @@
 """Identifiers of queries: what a request asks, and a match as a data set (PS3.4 C.4.1.1.3, C.2.2.2; PS3.5 6.1).
 
 A request is read element by element by its own encoding and character set; a response has the character set of the
-request if that can write all of it, else UTF-8.
+request if that can write all of it, else UTF-8. What only the default repertoire is needed for names none.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any, NamedTuple
 
-from pydicom.charset import convert_encodings, custom_encoders, encode_string, python_encoding
 from pydicom.uid import UID
-from pydicom.valuerep import PersonName
 from pynetdicom import dsutils
 
 from gateway.archive import forms
@@ -31,6 +29,7 @@ from gateway.archive.attributes import (
 from gateway.archive.matches import Values
 from gateway.archive.matching import Asked, KeyValueError, Options
 from gateway.errors import ObjectError
+from gateway.objects.characters import UNKNOWN, CharacterSets, character_sets
 from gateway.objects.elements import DataSet, Element, make, numbers, padded, texts
 from gateway.objects.encode import encode
 from gateway.objects.parse import Syntax, parse_dataset
@@ -49,10 +48,7 @@ QUERY_RETRIEVE_VIEW = tag_named("QueryRetrieveView")
 TIMEZONE = tag_named("TimezoneOffsetFromUTC")
 CHARACTER_SET = tag_named("SpecificCharacterSet")
 
-UTF_8 = "ISO_IR 192"
-
-# pydicom's name of the default repertoire.
-_DEFAULT = "iso8859"
+UTF_8 = character_sets(("ISO_IR 192",))
 
 # What an Identifier inflates to at most.
 LONGEST = 1 << 24
@@ -60,21 +56,6 @@ DEEPEST = 5
 
 _NO_KEYS = frozenset(tag_named(keyword) for keyword in NO_KEYS)
 _REPOSITORY = frozenset(tag_named(keyword) for keyword in (RECORD_KEY, PRIOR_RECORD_KEY, MOST_RECORDS))
-
-
-class CharacterSet(NamedTuple):
-    """The Specific Character Set of a request.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Its values; none is the default repertoire.
-    encodings : tuple of str
-        Python's names of them; none if one is not known.
-    """
-
-    names: tuple[str, ...] = ()
-    encodings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +74,7 @@ class Request:
         How they match.
     relational : bool
         Whether relational queries were negotiated.
-    characters : CharacterSet
+    characters : CharacterSets
         Of the request.
     record_keys : bool
         Whether a record key is wanted (C.6.4.5.1).
@@ -108,7 +89,7 @@ class Request:
     keys: tuple[Asked, ...]
     options: Options
     relational: bool
-    characters: CharacterSet
+    characters: CharacterSets
     record_keys: bool = False
     prior: bytes | None = None
     most: int | None = None
@@ -175,7 +156,7 @@ def request(ds: DataSet, model: str, negotiated: frozenset[str], *, empty_matche
     level = "".join(texts(ds, QUERY_RETRIEVE_LEVEL)).upper()
     if level not in levels:
         raise KeyValueError(QUERY_RETRIEVE_LEVEL, "is none of this model", found=level, expected=", ".join(levels))
-    characters = _characters(ds)
+    characters = character_sets(texts(ds, CHARACTER_SET))
     repository = _REPOSITORY if model == REPOSITORY_QUERY else frozenset()
     keys = tuple(
         _asked(element, characters)
@@ -249,16 +230,7 @@ def _check_hierarchy(made: Request, levels: Sequence[str]) -> None:
             raise KeyValueError(tag, "has wild cards", found=key.values[0][:64], expected="one value")
 
 
-def _characters(ds: DataSet) -> CharacterSet:
-    names = tuple(part or "ISO_IR 6" for part in texts(ds, CHARACTER_SET))
-    if not names:
-        return CharacterSet((), (_DEFAULT,))
-    if any(name not in python_encoding for name in names):
-        return CharacterSet(names)
-    return CharacterSet(names, tuple(convert_encodings(list(names))))
-
-
-def _asked(element: Element, characters: CharacterSet, depth: int = 0) -> Asked:
+def _asked(element: Element, characters: CharacterSets, depth: int = 0) -> Asked:
     """Return a key; its VR is that of the data dictionary, whatever the request says."""
     vr = vr_of(element.tag)
     if isinstance(element.value, tuple):
@@ -281,16 +253,16 @@ def _asked(element: Element, characters: CharacterSet, depth: int = 0) -> Asked:
     return Asked(element.tag, vr, _texts(element, vr, characters))
 
 
-def _texts(element: Element, vr: str, characters: CharacterSet) -> tuple[str, ...]:
+def _texts(element: Element, vr: str, characters: CharacterSets) -> tuple[str, ...]:
     value = element.value
-    if not characters.encodings and isinstance(value, bytes):
+    if not characters.known and isinstance(value, bytes):
         # Of a set nobody knows, what is not of the default repertoire matches anything (C.2.2.2 note 1).
         value = re.sub(rb"[^\x20-\x7e\\]+", b"*", value.rstrip(b"\0"))
-    return text_values(Element(element.tag, vr, value), list(characters.encodings) or [_DEFAULT])
+    return text_values(Element(element.tag, vr, value), characters)
 
 
-def encoded(values: Values, said: Mapping[str, str], characters: CharacterSet, transfer_syntax: str) -> bytes:
-    """Encode a match.
+def encoded(values: Values, said: Mapping[str, str], characters: CharacterSets, transfer_syntax: str) -> bytes:
+    """Encode a match, in the character set of the request if that can write it.
 
     Parameters
     ----------
@@ -298,22 +270,28 @@ def encoded(values: Values, said: Mapping[str, str], characters: CharacterSet, t
         Of the keys.
     said : mapping of str to str
         What is said of every match, by keyword.
-    characters : CharacterSet
+    characters : CharacterSets
         Of the request.
     transfer_syntax : str
         Of the presentation context.
     """
     whole: dict[int, Sequence[Any]] = {**values, **{tag_named(keyword): (text,) for keyword, text in said.items()}}
-    if all_ascii(whole):
-        used = CharacterSet()
-    elif can_write(whole, characters):
-        used = characters
+    return transferred(in_character_set(whole, characters), transfer_syntax)
+
+
+def in_character_set(values: Values, characters: CharacterSets) -> DataSet:
+    """Return values as a data set in the default repertoire, else the given character set, else in UTF-8."""
+    for used in (character_sets(()), characters):
+        try:
+            ds = _elements(values, used)
+        except UnicodeEncodeError:
+            continue
+        break
     else:
-        used = CharacterSet((UTF_8,), ("utf8",))
-    ds = _elements(whole, used)
-    if used.names:
-        ds[CHARACTER_SET] = make("SpecificCharacterSet", *used.names)
-    return transferred(ds, transfer_syntax)
+        used, ds = UTF_8, _elements(values, UTF_8)
+    if used.terms:
+        ds[CHARACTER_SET] = make("SpecificCharacterSet", *used.terms)
+    return ds
 
 
 def transferred(ds: DataSet, transfer_syntax: str) -> bytes:
@@ -330,11 +308,11 @@ def transferred(ds: DataSet, transfer_syntax: str) -> bytes:
     return data + b"\0" * (len(data) % 2)
 
 
-def _elements(values: Values, characters: CharacterSet) -> DataSet:
+def _elements(values: Values, characters: CharacterSets) -> DataSet:
     return {tag: _element(tag, held, characters) for tag, held in values.items()}
 
 
-def _element(tag: int, held: Sequence[Any], characters: CharacterSet) -> Element:
+def _element(tag: int, held: Sequence[Any], characters: CharacterSets) -> Element:
     vr = vr_of(tag)
     if vr == "SQ":
         return Element(tag, vr, tuple(_elements(item, characters) for item in held))
@@ -342,52 +320,7 @@ def _element(tag: int, held: Sequence[Any], characters: CharacterSet) -> Element
         return make(keyword_of(tag), *held, vr=vr)
     if vr == "OB":
         return Element(tag, vr, b"".join(held))
-    return Element(tag, vr, padded(b"\\".join(_text(str(one), vr, characters) for one in held), vr))
-
-
-def _text(value: str, vr: str, characters: CharacterSet) -> bytes:
-    if value.isascii():
-        return value.encode("ascii")
-    if vr not in NAMED_CHARACTER_SET:
-        return value.encode("ascii", "replace")
-    if vr == "PN":
-        # Each component begins in the first character set (PS3.5 6.1.2.5.3).
-        return PersonName(value).encode(list(characters.encodings))
-    return encode_string(value, list(characters.encodings))
-
-
-def _every_text(values: Values) -> list[str]:
-    found: list[str] = []
-    for tag, held in values.items():
-        for one in held:
-            if isinstance(one, dict):
-                found += _every_text(one)
-            elif isinstance(one, str) and vr_of(tag) in NAMED_CHARACTER_SET:
-                found.append(one)
-    return found
-
-
-def all_ascii(values: Values) -> bool:
-    """Tell whether the default repertoire can write all values."""
-    return all(text.isascii() for text in _every_text(values))
-
-
-def can_write(values: Values, characters: CharacterSet) -> bool:
-    """Tell whether a character set can write all values."""
-    if not characters.names:
-        return False
-    letters = set("".join(_every_text(values)))
-    if characters.encodings[:1] == (_DEFAULT,) and any("\x80" <= letter <= "\xff" for letter in letters):
-        return False  # pydicom would write Latin 1 without an escape sequence
-    return all(any(_can_write(letter, encoding) for encoding in characters.encodings) for letter in letters)
-
-
-def _can_write(letter: str, encoding: str) -> bool:
-    try:
-        if encoding in custom_encoders:
-            custom_encoders[encoding](letter, errors="strict")
-        else:
-            letter.encode(encoding)
-    except (UnicodeError, LookupError):
-        return False
-    return True
+    texts = [str(one).replace("\x1b", UNKNOWN) for one in held]
+    if vr in NAMED_CHARACTER_SET:
+        return Element(tag, vr, padded(characters.encoded(texts, vr), vr))
+    return Element(tag, vr, padded("\\".join(texts).encode("ascii", "replace"), vr))

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.errors import ObjectError
+from gateway.objects.characters import character_sets
 from gateway.standard import dictionary
 
 
@@ -250,13 +251,10 @@ def texts(ds: DataSet, keyword: str | int) -> tuple[str, ...]:
 
 def decoded(ds: DataSet, keyword: str | int) -> str:
     """Return the value as Unicode, by the Specific Character Set of `ds` (PS3.5 6.1)."""
-    encoded = raw(ds, keyword)
-    if encoded.isascii() and b"\x1b" not in encoded:
-        return encoded.decode("ascii").strip()  # the same in every character set
-    from pydicom.charset import convert_encodings, decode_bytes
-
-    encodings = convert_encodings([part or "ISO_IR 6" for part in texts(ds, "SpecificCharacterSet")] or ["ISO_IR 6"])
-    return decode_bytes(encoded, encodings, {0x0A, 0x0C, 0x0D, 0x09}).strip()
+    tag = keyword if isinstance(keyword, int) else tag_of(keyword)
+    if not (encoded := raw(ds, tag)):
+        return ""
+    return "\\".join(character_sets(texts(ds, "SpecificCharacterSet")).texts(encoded, ds[tag].vr)).strip()
 
 
 def numbers(ds: DataSet, keyword: str | int) -> tuple[float, ...]:

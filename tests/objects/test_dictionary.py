@@ -70,7 +70,10 @@ def test_the_package_is_not_imported_and_shares_the_tables_when_it_is() -> None:
 
 
 @pytest.mark.parametrize("term", [term for term in python_encoding if term])
-def test_ascii_text_is_the_same_in_every_character_set(term: str) -> None:
+def test_T4_ascii_text_is_the_same_in_every_character_set(term: str) -> None:
     value = bytes(range(0x20, 0x5C)) + bytes(range(0x5D, 0x7F))
     ds = dataset(make("SpecificCharacterSet", term), make("SeriesDescription", value.decode("ascii")))
-    assert decoded(ds, "SeriesDescription") == decode_bytes(value, convert_encodings([term]), {0x0A}).strip()
+    expected = decode_bytes(value, convert_encodings([term]), {0x0A}).strip()
+    if term.endswith(" 13"):
+        expected = expected.replace("~", "\u203e")  # ISO-IR 14 has an overline there
+    assert decoded(ds, "SeriesDescription") == expected
