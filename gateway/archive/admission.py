@@ -1,4 +1,6 @@
-"""What becomes of an object that has just been received: new, a copy, another version, or our own (REQUIREMENTS S6).
+"""What becomes of a received object: new, a copy, another version or image, our own (REQUIREMENTS S6, T3).
+
+The last word of a sender about a SOP Instance UID is the current version, also when it is one that is held already.
 
 The objects are compared before the index is locked: that may mean decoding pixels. Then, under the lock, a verdict
 holds only if nothing has been stored under that SOP Instance UID meanwhile; else it is judged again. So several objects
@@ -12,7 +14,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.archive.comparison import same_object
+from gateway.archive import lastword
+from gateway.archive.comparison import Likeness, likeness
 from gateway.archive.durable import storage_errors
 from gateway.archive.entities import (
     describe,
@@ -21,6 +24,7 @@ from gateway.archive.entities import (
     insert_instance,
     insert_references,
     referred,
+    retire,
     supersede,
 )
 from gateway.archive.files import digest_of_name
@@ -37,13 +41,13 @@ if TYPE_CHECKING:
 
 
 # Versions of one SOP Instance UID that a new arrival is compared with beyond their digests, the latest first.
-_MOST_COMPARED = 4
+_MOST_COMPARED = 8
 
 
 # Seconds between versions that different processes register; beyond that somebody has set the clock back.
 _LONGEST_OVERTAKEN = 60.0
 
-_HELD = "SELECT id, name FROM instance WHERE sop_instance = ?"
+_HELD = "SELECT id, superseded, name FROM instance WHERE sop_instance = ? ORDER BY id"
 
 # What this box has made under a UID of its own: the original of a restored image is no such thing coming back.
 _MADE = "SELECT name, digest FROM derived WHERE sop_instance = ? AND kind <> 'restored'"
@@ -78,20 +82,26 @@ class _Verdict(NamedTuple):
 
     Attributes
     ----------
-    seen : list of int
-        Ids of all that was held under the SOP Instance UID.
+    seen : list of (int, int)
+        All that was held under the SOP Instance UID: id, and whether it was the current version.
     own : bool
         Whether this box has made an object of that UID.
     equal : str
         Archive name of what is held with the same content, empty if nothing is.
+    same : InstanceRow or None
+        Its row, if it has one.
     current : InstanceRow or None
         The current version.
+    image : int
+        Which of the images under that UID it is.
     """
 
-    seen: list[int]
+    seen: list[tuple[int, int]]
     own: bool
     equal: str
+    same: InstanceRow | None
     current: InstanceRow | None
+    image: int
 
 
 def admit(archive: Archive, name: str, header: Header, origin: Origin) -> Admission:
@@ -136,16 +146,14 @@ def _place(archive: Archive, arrivals: Sequence[Arrival], admissions: dict[str, 
     with archive.database.transaction() as connection:
         for arrival, verdict in judged:
             seen = connection.execute(_HELD, (arrival.header.sop_instance,)).fetchall()
-            if any(held == arrival.name for _, held in seen):
+            if any(held == arrival.name for *_, held in seen):
                 known.append(arrival)
-            elif sorted(row for row, _ in seen) != verdict.seen:
+            elif [(row, superseded) for row, superseded, _ in seen] != verdict.seen:
                 again.append(arrival)
             else:
-                if not verdict.equal:
-                    # A recovery may have found it held already, and removed it, while it was compared.
-                    archive.files.locate(arrival.name)
-                    studies |= _store(archive, connection, arrival, verdict)
-                placed.append((arrival, verdict))
+                kind, touched = _decide(archive, connection, arrival, verdict)
+                studies |= touched
+                placed.append((arrival, verdict, kind))
         for study in sorted(studies):
             archive.jobs.schedule(CONVERT, study, not_before=archive.clock.now() + archive.quiet)
         if placed:
@@ -154,8 +162,8 @@ def _place(archive: Archive, arrivals: Sequence[Arrival], admissions: dict[str, 
         fault("admit.after_commit")
     for arrival in known:
         admissions[arrival.name] = Admission("stored", arrival.name, arrival.header.study)
-    for arrival, verdict in placed:
-        admissions[arrival.name] = _conclude(archive, arrival, verdict)
+    for arrival, verdict, kind in placed:
+        admissions[arrival.name] = _conclude(archive, arrival, verdict, kind)
     return again
 
 
@@ -163,16 +171,37 @@ def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
     """Compare a file with what is held under its SOP Instance UID."""
     # Nearly always nothing is; to ask only that is much the faster question.
     held = archive.versions(header.sop_instance) if archive.database.row(_HELD, (header.sop_instance,)) else []
+    seen = sorted((row.id, row.superseded) for row in held)
     held = [row for row in held if row.name != name]
     digest = digest_of_name(name)
     made = archive.database.row(_MADE, (header.sop_instance,))
     current = held[0] if held and not held[0].superseded else None
-    equal = next((row.name for row in held if row.digest == digest and _present(archive, row)), "")
+    image = 0
+    same = next((row for row in held if row.digest == digest and _present(archive, row)), None)
+    equal = same.name if same else ""
     if not equal and made and made[1].hex() == digest:
         equal = made[0]
     if not equal:
-        equal = next((row.name for row in held[:_MOST_COMPARED] if same_object(archive, row, header)), "")
-    return _Verdict(sorted(row.id for row in held), made is not None, equal, current)
+        same, image = _compared(archive, held, header)
+        equal = same.name if same else ""
+    return _Verdict(seen, made is not None, equal, same, current, same.image if same else image)
+
+
+def _compared(archive: Archive, held: Sequence[InstanceRow], header: Header) -> tuple[InstanceRow | None, int]:
+    """Return what has the same content as a file, or None and which of the images it is a version of."""
+    spoken = [row for row in held if row.spoken]
+    first = next((row for row in spoken if row.image == 0), None)
+    candidates = list(held[:_MOST_COMPARED])
+    if first is not None and first not in candidates:
+        candidates.append(first)
+    image = None if spoken else 0
+    for row in candidates:
+        found = likeness(archive, row, header)
+        if found == Likeness.SAME:
+            return row, row.image
+        if found == Likeness.VERSION and image is None and row.spoken:
+            image = row.image
+    return None, image if image is not None else 1 + max(row.image for row in spoken)
 
 
 def _present(archive: Archive, row: InstanceRow) -> bool:
@@ -183,27 +212,88 @@ def _present(archive: Archive, row: InstanceRow) -> bool:
         return False
 
 
-def _store(archive: Archive, connection: sqlite3.Connection, arrival: Arrival, verdict: _Verdict) -> set[str]:
-    """Insert the row of a file whose content is not held; return the studies that are to be converted."""
-    name, header, origin, at = arrival
-    old = verdict.current
+def _decide(
+    archive: Archive, connection: sqlite3.Connection, arrival: Arrival, verdict: _Verdict
+) -> tuple[str, set[str]]:
+    """Put what was judged into the index; return the kind of the admission and the studies to be converted."""
+    old, origin = verdict.current, arrival.origin
     # What a destination returns in another form than it was sent never takes the place of what was sent.
     returned = verdict.own or (origin.prior and old is not None and not old.prior)
-    late = old is not None and _overtaken(connection, old, at)
-    if old is not None and not returned and not late:
-        supersede(connection, old.id, f"superseded by {name}")
-    settled, views, reason = False, fresh_views(header.sop_class), ""
-    if returned:
-        settled, views, reason = True, NO_VIEW, OWN_REASON if verdict.own else "returned with other content"
-    elif late and old is not None:
-        settled, views, reason = True, NO_VIEW, f"superseded by {old.name}"
+    late = old is not None and _overtaken(connection, old, arrival.at)
+    if verdict.equal:
+        if verdict.own or returned or late or verdict.same is None or not verdict.same.superseded:
+            return "own" if verdict.own else "duplicate", set()
+        return "again", _renew(archive, connection, arrival, verdict, verdict.same)
+    # A recovery may have found it held already, and removed it, while it was compared.
+    archive.files.locate(arrival.name)
+    touched = _store(archive, connection, arrival, verdict, returned=returned, late=late)
+    if verdict.own or old is None:
+        return "own" if verdict.own else "stored", touched
+    return "version" if returned or verdict.image == old.image else "other", touched
+
+
+class _Standing(NamedTuple):
+    """How an instance that has come stands in the views before the conversion looks at it."""
+
+    views: int
+    settled: int
+    reason: str
+
+
+def _standing(archive: Archive, header: Header, origin: Origin, references: set[str]) -> _Standing:
+    if not origin.prior:
+        return _Standing(int(fresh_views(header.sop_class)), 0, "")
+    # Never converted; but what refers to converted objects needs a copy in the view that does not have them.
+    settled = not archive.guises(sorted(references))
+    return _Standing(int(ALL_VIEWS), int(settled), f"came from destination {origin.peer}")
+
+
+def _source(arrival: Arrival) -> dict[str, Any]:
+    """Return the columns that say where an object came from."""
+    origin = arrival.origin
+    return {
+        "peer": origin.peer,
+        "called": origin.called,
+        "convert": int(origin.convert),
+        "prior": int(origin.prior),
+        "received_at": arrival.at,
+    }
+
+
+def _renew(
+    archive: Archive, connection: sqlite3.Connection, arrival: Arrival, verdict: _Verdict, same: InstanceRow
+) -> set[str]:
+    """Make what is held with the content of a file the current version; return the studies to be converted."""
+    header, old = arrival.header, verdict.current
+    lastword.record(archive, header.sop_instance, same.name)
+    standing = _standing(archive, header, arrival.origin, referred(header.dataset))
+    values = _source(arrival) | standing._asdict()
+    lastword.renew(connection, old.id if old else None, same.id, values, archive.clock.now())
+    return set() if standing.settled else {same.study, old.study if old else same.study}
+
+
+def _store(
+    archive: Archive,
+    connection: sqlite3.Connection,
+    arrival: Arrival,
+    verdict: _Verdict,
+    *,
+    returned: bool,
+    late: bool,
+) -> set[str]:
+    """Insert the row of a file whose content is not held; return the studies that are to be converted."""
+    name, header, origin, _ = arrival
+    old = verdict.current
     references = referred(header.dataset)
-    if not returned and not late and origin.prior:
-        # Never converted; but what refers to converted objects needs a copy in the view that does not have them.
-        settled = not archive.guises(sorted(references))
-        views, reason = ALL_VIEWS, f"came from destination {origin.peer}"
+    standing = _standing(archive, header, origin, references)
+    if returned:
+        standing = _Standing(int(NO_VIEW), 1, OWN_REASON if verdict.own else "returned with other content")
+    elif late and old is not None:
+        standing = _Standing(int(NO_VIEW), 1, f"superseded by {old.name}")
+    elif old is not None:
+        retire(connection, old.id, f"superseded by {name}")
     series = find_series(connection, header.study, header.series, archive.clock.now(), lambda: describe(header.dataset))
-    row = {
+    row = _source(arrival) | {
         "sop_instance": header.sop_instance,
         "sop_class": header.sop_class,
         "name": name,
@@ -212,21 +302,26 @@ def _store(archive: Archive, connection: sqlite3.Connection, arrival: Arrival, v
         "length": header.size - header.dataset_offset,
         "dataset_offset": header.dataset_offset,
         "digest": bytes.fromhex(digest_of_name(name)),
-        "views": int(views),
-        "settled": int(settled),
         "superseded": -1 if returned or late else 0,
-        "reason": reason,
-        "peer": origin.peer,
-        "called": origin.called,
-        "convert": int(origin.convert),
-        "prior": int(origin.prior),
-        "received_at": at,
+        "image": 0 if returned else verdict.image,
+        **standing._asdict(),
     }
     instance = insert_instance(connection, series, row, describe_instance(header.dataset))
-    if returned or late:
-        supersede(connection, instance, reason)
     insert_references(connection, instance, references)
-    return set() if settled else {header.study, old.study if old else header.study}
+    if returned:
+        supersede(connection, instance, standing.reason)
+    elif late and old is not None:
+        retire(connection, instance, standing.reason)
+        return _reopened(connection, header, old) if verdict.image != old.image else set()
+    return set() if standing.settled else {header.study, old.study if old else header.study}
+
+
+def _reopened(connection: sqlite3.Connection, header: Header, old: InstanceRow) -> set[str]:
+    """Have it decided anew about the current version, which has turned out to be one of several images."""
+    if old.prior:
+        return set()
+    connection.execute("UPDATE instance SET settled = 0 WHERE id = ?", (old.id,))
+    return {header.study, old.study}
 
 
 def _overtaken(connection: sqlite3.Connection, current: InstanceRow, at: float) -> bool:
@@ -235,20 +330,19 @@ def _overtaken(connection: sqlite3.Connection, current: InstanceRow, at: float) 
     return 0 < came - at < _LONGEST_OVERTAKEN
 
 
-def _conclude(archive: Archive, arrival: Arrival, verdict: _Verdict) -> Admission:
+def _conclude(archive: Archive, arrival: Arrival, verdict: _Verdict, kind: str) -> Admission:
     """Remove the file if its content is held, and say what happened."""
     name, header, origin, _ = arrival
     fields: dict[str, Any] = {"instance": header.sop_instance, "study": header.study, "peer": origin.peer}
     if verdict.equal:
         fault("admit.before_remove")
         archive.files.remove(name)
-        kind = "own" if verdict.own else "duplicate"
         event(f"intake.{kind}", held=verdict.equal, **fields)
         return Admission(kind, verdict.equal, header.study)
-    if verdict.own:
+    if kind == "own":
         warning("intake.own_changed", stored=name, remedy="ask the destination why it alters objects", **fields)
-        return Admission("own", name, header.study)
-    if verdict.current is not None:
+    elif kind == "version" and verdict.current is not None:
         warning("intake.version", held=verdict.current.name, stored=name, **fields)
-        return Admission("version", name, header.study)
-    return Admission("stored", name, header.study)
+    elif kind == "other":  # a warning is given once for all of a study, when it is converted
+        event("intake.other_image", stored=name, images=verdict.image + 1, **fields)
+    return Admission(kind, name, header.study)

@@ -1,21 +1,23 @@
-"""Whether two objects of one SOP Instance UID have the same content, in any transfer syntax (REQUIREMENTS S6).
+"""What an object is to another one of its SOP Instance UID, in any transfer syntax (REQUIREMENTS S6, T3).
 
 Elements are compared as encoded values, pixels as stored bytes where the encoding is the same and decoded otherwise.
-Where that cannot be done the answer is no: then both objects are kept.
+Where that cannot be done they count as different: then both objects are kept.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.archive.decoder import same_decoded
+from gateway.archive.images import elsewhere
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.errors import ArchiveError, ObjectError
-from gateway.objects.elements import UNIT_SIZE, DataSet, Element, Span, same, tag_of
+from gateway.objects.elements import UNIT_SIZE, DataSet, Element, Span, integer, same, tag_of
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.part10 import Header, PixelData, file_meta, read_header
 from gateway.objects.stream import FileSource
@@ -30,17 +32,39 @@ _TRAILING_PADDING = tag_of("DataSetTrailingPadding")
 _SAMPLE_ENCODING = frozenset((tag_of("PhotometricInterpretation"), tag_of("PlanarConfiguration")))
 
 
-def same_object(archive: Archive, held: InstanceRow, header: Header) -> bool:
-    """Tell whether a held instance and a newly received file have equal elements and pixels."""
+# What samples are, beside their bytes (PS3.3 C.7.6.3); without Number of Frames there is one.
+_SHAPE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PixelRepresentation")
+
+
+class Likeness(enum.Enum):
+    """What a newly received object is to one that is held."""
+
+    SAME = "equal elements and pixels"
+    VERSION = "the same image with other content"
+    OTHER = "another image"
+
+
+def likeness(archive: Archive, held: InstanceRow, header: Header) -> Likeness:
+    """Compare a held instance with a newly received file of the same SOP Instance UID.
+
+    It is another image if its pixels differ *and* it says itself that it was made elsewhere.
+    """
     try:
         for _ in range(2):
             # A checkpoint may move the held file between looking for it and reading it.
             with contextlib.suppress(FileNotFoundError), _file_of(archive, held) as path:
-                return same_content(read_header(path), header)
-        return False
+                return _likeness(read_header(path), header)
     except (ArchiveError, ObjectError, OSError) as error:
         event("intake.not_comparable", instance=held.sop_instance, held=held.name, reason=error)
-        return False
+    return Likeness.VERSION
+
+
+def _likeness(one: Header, other: Header) -> Likeness:
+    if same_content(one, other):
+        return Likeness.SAME
+    if elsewhere(one.dataset, other.dataset) and not same_pixels(one, other):
+        return Likeness.OTHER
+    return Likeness.VERSION
 
 
 @contextlib.contextmanager
@@ -71,6 +95,17 @@ def same_content(one: Header, other: Header) -> bool:
                if tag not in ignored):  # fmt: skip
         return False
     return one.pixels is None or other.pixels is None or _same_pixels(one, one.pixels, other, other.pixels)
+
+
+def same_pixels(one: Header, other: Header) -> bool:
+    """Tell whether two files have the same pixels after decoding, as those without any have."""
+    if one.pixels is None or other.pixels is None:
+        return one.pixels is other.pixels
+    if any(integer(one.dataset, keyword) != integer(other.dataset, keyword) for keyword in _SHAPE):
+        return False
+    if integer(one.dataset, "NumberOfFrames", 1) != integer(other.dataset, "NumberOfFrames", 1):
+        return False
+    return _same_pixels(one, one.pixels, other, other.pixels)
 
 
 def _same_element(one: Header, first: Element, other: Header, second: Element) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive import commitment_status
+from gateway.archive import collisions, commitment_status
 from gateway.archive.custody import DELIVERED, FAILED, FETCHES, NOTIFIED, PENDING, REFUSED, Decision
 from gateway.archive.due import due
 from gateway.archive.jobs import DELIVER, WAITING, Job
@@ -88,9 +88,11 @@ def _destination(archive: Archive, study: str, name: str, decision: Decision | N
 def _counted(archive: Archive, study: str, name: str, decision: Decision | None) -> _Counts:
     known = {one.sop_instance: one for one in archive.custody.deliveries(study, name)}
     if decision is not None:
-        rows = due(archive, name, study, decision.view)
+        rows = due(archive, name, study, decision.view, fetches=decision.reason == FETCHES)
     else:  # as far as it is known what is for it
+        several = collisions.of_study(archive, study)
         rows = [row for row in archive.instances(list(known)) if row.views]
+        rows = [several[row.sop_instance].first if row.sop_instance in several else row for row in rows]
     counts = _Counts()
     for row in rows:
         one = known.get(row.sop_instance)

@@ -149,3 +149,11 @@ def supersede(connection: sqlite3.Connection, instance: int, reason: str) -> Non
     """Take an instance out of every view; its file is kept."""
     sql = "UPDATE instance SET superseded = id, views = 0, settled = 1, reason = ? WHERE id = ?"
     connection.execute(sql, (reason, instance))
+
+
+def retire(connection: sqlite3.Connection, instance: int, reason: str) -> None:
+    """Supersede what a sender has made the current version once: it ranks above all that were it before."""
+    supersede(connection, instance, reason)
+    sql = """UPDATE instance SET retired = 1 + (SELECT max(o.retired) FROM instance o
+        WHERE o.sop_instance = instance.sop_instance) WHERE id = ?"""
+    connection.execute(sql, (instance,))

@@ -35,6 +35,10 @@ _KEYS = {
 }
 
 
+def _latest_first(row: InstanceRow) -> tuple[bool, int, int]:
+    return row.superseded > 0, -row.retired, -row.id
+
+
 class Archive:
     """Files and index of one data directory.
 
@@ -179,8 +183,8 @@ class Archive:
         return self._rows(_KEYS["instance"], json.dumps(list(sop_instances)))
 
     def versions(self, sop_instance: str) -> list[InstanceRow]:
-        """Return everything held under a SOP Instance UID, the current version first."""
-        return sorted(self._rows("i.sop_instance = ?", sop_instance), key=lambda row: (row.superseded > 0, -row.id))
+        """Return everything held under a SOP Instance UID, the current version first, then what was it last."""
+        return sorted(self._rows("i.sop_instance = ?", sop_instance), key=_latest_first)
 
     def references_to(self, sop_instances: Sequence[str]) -> list[tuple[str, InstanceRow]]:
         """Return who refers to any of `sop_instances`: the UID and the current instance that names it.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.archive import backfill, partitions
+from gateway.archive import backfill, lastword, partitions
 from gateway.archive.admission import Arrival, Origin, place
 from gateway.archive.durable import sync_folder
 from gateway.archive.succession import RESTORED
@@ -47,6 +47,8 @@ class RecoveryReport:
         Archive names of objects waiting for conversion whose file is gone.
     records : int
         Records of conversions and of storage commitment, asked by whom it may be, that the index had lost.
+    words : int
+        Versions that had come again and that the index did not know as the current ones.
     returned : int
         Settled files that an older copy of the index did not know, in the intake folder again.
     """
@@ -58,6 +60,7 @@ class RecoveryReport:
     refused: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     records: int = 0
+    words: int = 0
     returned: int = 0
 
 
@@ -71,6 +74,7 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
         with archive.files.claimed(archive.files.intake_path(name)) as ours:
             if ours:  # else a living process is about to register it, or has taken care of it
                 _recover_file(archive, name, policy, report)
+    report.words = lastword.replay(archive)  # before what conversions have decided about these versions
     report.records = partitions.replay(archive) + archive.commitments.replay() + archive.promises.replay()
     sql = "SELECT name FROM instance WHERE settled = 0 AND kind = 'received'"
     for (name,) in archive.database.rows(sql):

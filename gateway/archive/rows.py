@@ -40,6 +40,10 @@ class InstanceRow(NamedTuple):
         Whether conversion has decided what becomes of it.
     superseded : int
         0 for the current version of its SOP Instance UID.
+    image : int
+        Which of the different images that came under its SOP Instance UID it is a version of, 0 for the first.
+    retired : int
+        Its rank among the versions that were the current one once, the latest has the highest; else 0.
     """
 
     id: int
@@ -64,13 +68,20 @@ class InstanceRow(NamedTuple):
     superseded: int
     series_number: int | None
     modality: str
+    image: int = 0
+    retired: int = 0
+
+    @property
+    def spoken(self) -> bool:
+        """Whether a sender has once made it the current version: what destinations return is none."""
+        return self.kind == RECEIVED and not self.prior and (not self.superseded or self.retired > 0)
 
 
 # What `instance_row` takes, of instance i, series s and study t.
 COLUMNS = (
     "i.id, i.sop_instance, i.sop_class, t.uid, s.uid, i.name, i.kind, i.transfer_syntax, i.length, i.dataset_offset,"
     " i.views, i.frames, i.number, i.reason, i.peer, i.convert, i.prior, i.digest, i.settled, i.superseded, s.number,"
-    " s.modality"
+    " s.modality, i.image, i.retired"
 )
 ORDER = "t.uid, s.number, s.uid, i.number, i.sop_instance"
 
@@ -143,8 +154,9 @@ class Admission(NamedTuple):
     Attributes
     ----------
     kind : str
-        ``stored``; ``duplicate`` (equal to one held, the file is gone); ``version`` (same SOP Instance UID with other
-        content, both are kept); ``own`` (an object this box made came back).
+        ``stored``; ``duplicate`` (equal to one held, the file is gone); ``again`` (the same, and what is held is the
+        current version from now on); ``version`` (same SOP Instance UID with other content, both are kept); ``other``
+        (the same, and it is another image); ``own`` (an object this box made came back).
     name : str
         Archive name of the file that now holds the content.
     study : str

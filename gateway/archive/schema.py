@@ -227,6 +227,15 @@ _PROMISES = (
         retrieve_ae TEXT NOT NULL DEFAULT '', PRIMARY KEY (promise, position)) WITHOUT ROWID""",
 )
 
+# Different images that came under one SOP Instance UID (`gateway.archive.collisions`). image: which of them a row is a
+# version of, 0 for the first that came. retired: rank among the versions of the UID that were the current one once, the
+# latest has the highest; 0 for the current one, and for what has never been it.
+_COLLISIONS = (
+    "ALTER TABLE instance ADD COLUMN image INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE instance ADD COLUMN retired INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX instance_other_image ON instance(sop_instance) WHERE image > 0",
+)
+
 # Digests of the value of Pixel Data and of the rest of a received data set, NULL where nobody has read them yet; and
 # what has been found to be not what was stored (`gateway.archive.damage`).
 _DAMAGE = (
@@ -257,6 +266,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0007_study_tallies", _STUDY_TALLIES),
     ("0008_commitment", _COMMITMENT),
     ("0009_promises", _PROMISES),
+    ("0012_collisions", _COLLISIONS),
     ("0014_damage", _DAMAGE),
     ("0016_tries", _TRIES),
 )

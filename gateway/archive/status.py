@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive import accounts, delivery_status
+from gateway.archive import accounts, collisions, delivery_status
 from gateway.archive.jobs import CONVERT, HELD, RUNNING, WAITING, Job
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
 from gateway.archive.promises import HELD as HELD_BACK
 from gateway.archive.recovery import unregistered
+from gateway.archive.senders import differing
 from gateway.archive.views import name_of
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
     -------
     dict
         ``idle`` (nothing is pending: held work waits for somebody, not for the box), ``waiting``, ``running``, ``held``
-        (numbers of jobs), ``intake`` (files not yet covered by a checkpoint), ``promises`` (requests for storage
-        commitment), ``damaged`` (files that are not what was stored: ``file``, ``kind``, ``study``, ``series``,
-        ``instance``, ``peer``, ``reason``, ``found_at``, ``had_by``, ``remedy``) and ``studies``.
+        (numbers of jobs), ``other_images`` (SOP Instance UIDs under which several images came), ``intake`` (files not
+        yet covered by a checkpoint), ``promises`` (requests for storage commitment), ``damaged`` (files that are not
+        what was stored: ``file``, ``kind``, ``study``, ``series``, ``instance``, ``peer``, ``reason``, ``found_at``,
+        ``had_by``, ``remedy``) and ``studies``.
     """
     fresh = unregistered(archive)  # before the jobs: what is registered meanwhile has made some
     counts = dict(archive.database.rows("SELECT state, count(*) FROM job GROUP BY state"))
@@ -66,6 +68,7 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
         "waiting": counts.get(WAITING, 0),
         "running": counts.get(RUNNING, 0),
         "held": counts.get(HELD, 0),
+        "other_images": collisions.count(archive),
         "intake": len(archive.files.waiting()),
         "promises": {
             **{state: promises.get(state, 0) for state in (OPEN, READY, HELD_BACK, ANSWERED, GIVEN_UP)},
@@ -96,6 +99,11 @@ def _promise(promise: Promise) -> dict[str, Any]:
 
 def study_status(archive: Archive, study: str | None = None, *, limit: int = 100) -> list[dict[str, Any]]:
     """Return the state of studies, the one that changed last first.
+
+    ``other_images`` of a study lists the SOP Instance UIDs under which several images came: their number, how many of
+    them are ``held`` back from the destinations, and what the first is ``part_of`` if it was converted before the next
+    one came. ``senders_differ`` names the senders of the current versions of each series that they contradict each
+    other about.
 
     Parameters
     ----------
@@ -145,6 +153,8 @@ def _study(archive: Archive, row: tuple) -> dict[str, Any]:
         "pending": pending,
         "conversion": conversion,
         "series": series,
+        "other_images": collisions.status(archive, uid),
+        "senders_differ": differing(archive, uid),
         "destinations": delivery_status.of_study(archive, uid, jobs),
         "idle": not pending and not any(job.state != HELD for job in jobs),
     }

@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from gateway.archive.collisions import REMEDY
 from gateway.archive.jobs import NOT_CONFIGURED
 from gateway.archive.promises import ANSWERED, GIVEN_UP, HELD, OPEN
+from gateway.archive.senders import DIFFER
 from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
 from gateway.conversion import account
 from gateway.conversion.account import COPIED, FRAMES
@@ -51,6 +53,8 @@ def describe(status: dict[str, Any], now: float) -> Iterator[str]:
         yield "idle: nothing is pending" + (f"; {count(status['held'], 'job')} held" if status["held"] else "")
     else:
         yield f"busy: {status['running']} running, {status['waiting']} waiting, {status['held']} held"
+    if status["other_images"]:
+        yield f"several images came under {count(status['other_images'], 'SOP Instance UID')}: see their studies"
     for promise in status["promises"]["requests"]:
         if promise["state"] != ANSWERED:
             yield asked(promise, now)
@@ -95,9 +99,27 @@ def describe_study(study: dict[str, Any], now: float) -> Iterator[str]:
     received = study["received"]
     yield f"  received: {count(received['instances'], 'object')} in {count(received['series'], 'series', 'series')}"
     yield from (f"  {line}" for line in conversion(study, now))
+    yield from (f"  {line}" for line in doubts(study))
     for destination in study["destinations"]:
         said = filter(None, (delivery(destination, now), commitment(destination["commitment"], now)))
         yield f"  {destination['destination']}: {'; '.join(said)}"
+
+
+def doubts(study: dict[str, Any]) -> Iterator[str]:
+    """Yield what senders have done that the box cannot make good: one UID for several images, two contents of one."""
+    found = study["other_images"]
+    if found:
+        names = ", ".join(one["sop_instance"] for one in found[:3]) + (", ..." if len(found) > 3 else "")
+        total, held = sum(one["images"] for one in found), sum(one["held"] for one in found)
+        peers = " and ".join(sorted({peer for one in found for peer in one["peers"]}))
+        yield f"{total} different images came under {count(len(found), 'SOP Instance UID')} from {peers}: {names}"
+        made = sum(one["part_of"] is not None for one in found)
+        fate = f"; {made} had been converted before the others came and stay so" if made else ""
+        yield f"  all are kept; the first of each UID goes to the destinations as received, {held} are held{fate}"
+        yield f"  the box does not convert them or commit to them; {REMEDY}"
+    for series, peers in study["senders_differ"].items():
+        yield f"series {series}: {' and '.join(peers)} have sent different versions; no object has images of both"
+        yield f"  {DIFFER}"
 
 
 def conversion(study: dict[str, Any], now: float) -> Iterator[str]:

@@ -142,7 +142,7 @@ def _shared(value: Shareable) -> Shareable:
     return value
 
 
-def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool = True) -> Facts:
+def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool = True, origin: str = "") -> Facts:
     """Return the facts of an instance.
 
     Parameters
@@ -153,6 +153,8 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         Its header.
     convert : bool
         False if it shall be passed on as it is.
+    origin : str
+        Instances of different ones share no object.
     """
     ds = header.dataset
     reason = "" if convert else "its sender's images are passed on as they are"
@@ -176,7 +178,7 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         modality=CLASSIC_MODALITIES.get(header.sop_class, ""),
         instance_number=integer(ds, "InstanceNumber", 0) or 0,
         reason=reason,
-        key=_shared(_group_key(header)) if image else (),
+        key=_shared((origin, *_group_key(header))) if image else (),
         orientation=_shared(numbers(ds, "ImageOrientationPatient")) if image else (),
         position=numbers(ds, "ImagePositionPatient") if image else (),
         dimensions=values,

@@ -40,12 +40,15 @@ class SourceFile:
         BLAKE3-128 of its data set bytes.
     convert : bool
         False if it shall be passed on as it is.
+    origin : str
+        Set where what comes from different senders must not share an object.
     """
 
     name: str
     path: Path
     digest: str
     convert: bool = True
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ def gather_all(
     for source in sources:
         try:
             header = headers.read(source.path)
-            fact = gather(source.name, source.path, source.digest, header, convert=source.convert)
+            fact = gather(source.name, source.path, source.digest, header, convert=source.convert, origin=source.origin)
             headers.keep(fact, header)
             facts.append(fact)
         except (GatewayError, OSError) as error:

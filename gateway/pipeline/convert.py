@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from gateway.archive import collisions
 from gateway.archive.durable import sync_folder
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
 from gateway.archive.rows import DerivedRow, InstanceRow
+from gateway.archive.senders import DIFFER
 from gateway.archive.views import View, view_named
 from gateway.conversion.classic import NEW, RESTORED
 from gateway.conversion.headers import Headers
@@ -244,6 +246,10 @@ class Converter:
             raise _Later(max(*due, self.archive.clock.now()) + AFTER_OTHERS)
 
     def _tell(self, job: Job, work: Work, result: StudyConversion, seconds: float) -> None:
+        if work.several:
+            warning("convert.other_images", study=job.study, **collisions.summary(work.several))
+        for series, peers in work.parted.items():
+            warning("convert.senders_differ", study=job.study, series=series, peers=",".join(peers), remedy=DIFFER)
         for who in result.unsigned:
             warning("convert.unsigned", study=job.study, instance=who, reason="its signatures are over other bytes")
         if result.unresolved:
@@ -260,7 +266,8 @@ class Converter:
 
     def _convert(self, work: Work) -> StudyConversion:
         headers = Headers()
-        facts, unreadable = gather_all(map(self._source, work.sources()), headers, self._progress)
+        sources = (self._source(row, work.parted) for row in work.sources())
+        facts, unreadable = gather_all(sources, headers, self._progress)
         settled, _ = gather_all(map(self._source, work.dependants.rows), headers)
         held = Held(
             dependants=[Dependant(fact, work.dependants.views[fact.name]) for fact in settled],
@@ -282,12 +289,13 @@ class Converter:
         result.kept.update(unreadable)
         return result
 
-    def _source(self, row: InstanceRow) -> SourceFile:
+    def _source(self, row: InstanceRow, parted: Collection[str] = ()) -> SourceFile:
         try:
             path = self.archive.files.locate(row.name)
         except ArchiveError:
             path = self.archive.files.received_path(row.name)  # reading it will say that it is gone
-        return SourceFile(row.name, path, row.digest, row.convert and not row.prior)
+        origin = row.peer if row.series in parted else ""
+        return SourceFile(row.name, path, row.digest, row.convert and not row.prior, origin)
 
     def _resolve(self, sop_instance: str) -> tuple[str, str] | None:
         row = self.archive.instance(sop_instance)

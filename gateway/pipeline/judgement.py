@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gateway.archive import collisions
 from gateway.archive.carriers import Carriers
 from gateway.archive.custody import COMMITTED as COMMITTED_THERE
 from gateway.archive.custody import DELIVERED, REFUSED, Standing
@@ -79,10 +80,12 @@ class Judge:
         self._views: dict[tuple[str, str], View] = {}
         self._standings: dict[tuple[str, str], dict[str, Standing]] = {}
         self._recipes: dict[str, str] = {}
+        self._several: dict[str, int] = {}
 
     def judge(self, references: Sequence[Reference]) -> Iterator[tuple[Reference, Verdict | Waiting]]:
         """Yield what can be said about each of some references."""
         rows = {row.sop_instance: row for row in self._archive.instances([one.sop_instance for one in references])}
+        self._several = collisions.images(self._archive, rows.keys())
         carriers = Carriers(self._archive, rows.values()) if self._terms.delivered else None
         for reference in references:
             row = rows.get(reference.sop_instance)
@@ -93,6 +96,8 @@ class Judge:
 
     def _flaw(self, reference: Reference, row: InstanceRow) -> Verdict | None:
         """Return why the box can never commit to what it holds of a reference."""
+        if images := self._several.get(row.sop_instance):
+            return Verdict(PROCESSING_FAILURE, f"{images} different images came under this UID; which is meant?")
         if row.sop_class != reference.sop_class:
             return Verdict(CLASS_INSTANCE_CONFLICT, f"is of class {row.sop_class}")
         if row.transfer_syntax in REFERENCED_PIXELS:  # J.1.1

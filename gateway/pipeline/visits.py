@@ -69,7 +69,7 @@ class Stopped(Exception):
 
 def due_to(archive: Archive, target: Target, study: str, view: View) -> list[InstanceRow]:
     """Return what of a view is for a destination: nothing that a destination has sent, nothing undecided."""
-    return due(archive, target.name, study, view)
+    return due(archive, target.name, study, view, fetches=target.pull)
 
 
 class Visits:

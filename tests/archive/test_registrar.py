@@ -80,7 +80,7 @@ def test_S6_versions_and_copies_in_one_transaction_come_one_after_the_other(arch
     waiting.start()
     assert waiting.visible()
     waiting.close()
-    assert [row.name for row in archive.versions("1.2.3.4.1")] == [names[3], names[1], names[0]]
+    assert [row.name for row in archive.versions("1.2.3.4.1")] == [names[3], names[0], names[1]], "by their last word"
     assert debris(archive) == []
 
 
