@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
+import importlib.machinery
 import select
 import socket
 import subprocess
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import ObjectError
+from gateway.standard.compression import EXACT, LOSSLESS
 
 # Seconds; decoding 2 GiB of JPEG 2000 on a small box takes minutes.
 LONGEST = 900.0
@@ -29,23 +30,45 @@ _LOOK = 1.0
 
 _LONGEST_ANSWER = 4096
 
-# Transfer syntax without loss: modules of which one has to be there, with those it needs, for pydicom to decode it.
-_DECODERS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "1.2.840.10008.1.2.5": ((),),  # RLE: pydicom itself
-    "1.2.840.10008.1.2.4.57": (("pylibjpeg", "libjpeg"), ("gdcm",)),
-    "1.2.840.10008.1.2.4.70": (("pylibjpeg", "libjpeg"), ("gdcm",)),
-    "1.2.840.10008.1.2.4.80": (("jpeg_ls",), ("pylibjpeg", "libjpeg"), ("gdcm",)),
-    "1.2.840.10008.1.2.4.90": (("pylibjpeg", "openjpeg"), ("gdcm",), ("PIL",)),
-    "1.2.840.10008.1.2.4.201": (("pylibjpeg", "openjpeg"),),
-    "1.2.840.10008.1.2.4.202": (("pylibjpeg", "openjpeg"),),
+# For each transfer syntax who decodes it, the first one that is installed, as pydicom calls it, with the modules it
+# needs. Not whoever happens to be there: the samples that leave do not depend on it.
+_RLE = (("pylibjpeg", ("pylibjpeg", "rle")), ("pydicom", ()))
+_JPEG = (("gdcm", ("gdcm",)),)
+_JPEG_LS = (("pyjpegls", ("jpeg_ls",)), ("gdcm", ("gdcm",)))
+_JPEG_2000 = (("pylibjpeg", ("pylibjpeg", "openjpeg")), ("gdcm", ("gdcm",)))
+_HTJ2K = (("pylibjpeg", ("pylibjpeg", "openjpeg")),)
+_DECODERS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "1.2.840.10008.1.2.5": _RLE,
+    "1.2.840.10008.1.2.4.50": _JPEG,
+    "1.2.840.10008.1.2.4.51": _JPEG,
+    "1.2.840.10008.1.2.4.57": _JPEG,
+    "1.2.840.10008.1.2.4.70": _JPEG,
+    "1.2.840.10008.1.2.4.80": _JPEG_LS,
+    "1.2.840.10008.1.2.4.81": _JPEG_LS,
+    "1.2.840.10008.1.2.4.90": _JPEG_2000,
+    "1.2.840.10008.1.2.4.91": _JPEG_2000,
+    "1.2.840.10008.1.2.4.201": _HTJ2K,
+    "1.2.840.10008.1.2.4.202": _HTJ2K,
+    "1.2.840.10008.1.2.4.203": _HTJ2K,
 }
 
 
 @functools.cache
+def plugin(transfer_syntax: str) -> str:
+    """Return the name of the decoder of a transfer syntax, empty if none is installed."""
+    ways = _DECODERS.get(transfer_syntax, ()) if _installed("numpy") else ()
+    return next((name for name, modules in ways if all(map(_installed, modules))), "")
+
+
+def _installed(module: str) -> bool:
+    # Also where the module is hidden from this process, which does not decode.
+    return importlib.machinery.PathFinder.find_spec(module) is not None
+
+
+@functools.cache
 def decodable(transfer_syntax: str) -> bool:
-    """Tell whether pixels in a transfer syntax without loss can be decoded with what is installed."""
-    ways = _DECODERS.get(transfer_syntax, ())
-    return any(all(importlib.util.find_spec(name) for name in ("numpy", *way)) for way in ways)
+    """Tell whether pixels can be decoded to what every decoder makes of them, with what is installed."""
+    return transfer_syntax in LOSSLESS | EXACT and plugin(transfer_syntax) != ""
 
 
 class Decoder:

@@ -6,18 +6,24 @@ It ends with the one that has started it, and so does what it is doing.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from gateway.archive.samples import REPLACED, Image, Nested
 from gateway.errors import ObjectError
-from gateway.objects.elements import integer
-from gateway.objects.encode import element_head, encode
+from gateway.objects.elements import Encapsulated
+from gateway.objects.encode import element_head
+from gateway.objects.parse import PIXEL_TAGS, Syntax
 from gateway.objects.part10 import Header, read_header
+from gateway.objects.recoder import Recoder
+from gateway.objects.reencode import LONGEST_HEADER
+from gateway.objects.tokens import Token, check_same
 
 _PIXEL_DATA = 0x7FE00010
 
@@ -59,48 +65,74 @@ def _frames(header: Header) -> Iterator[Any]:
 def native(stored: Path, decoded: Path) -> str:
     """Write the data set of a compressed file in Explicit VR Little Endian, one frame after the other.
 
+    Compressed pixels inside of sequences (icons) are decoded as well. What was written is read again and compared with
+    the file, down to the last nested element.
+
     Raises
     ------
     ObjectError
-        If the frames are not what the header says, or could change by being decoded.
+        If the frames are not what the header says, could change by being decoded, or anything else would change.
     """
     header = read_header(stored)
-    ds, size = header.dataset, _frame_size(header)
-    count = integer(ds, "NumberOfFrames", 1) or 1
-    length = count * size
-    with open(decoded, "wb") as out:
-        out.write(encode({tag: ds[tag] for tag in sorted(ds) if tag < _PIXEL_DATA and tag not in _OF_FRAGMENTS}))
-        out.write(element_head(_PIXEL_DATA, "OB" if integer(ds, "BitsAllocated") == 8 else "OW", length + length % 2))
-        for frame in _samples(stored):
-            if len(frame) != size or not count:
-                raise ObjectError(header.sop_instance, "has other frames than its header says")
-            out.write(frame)
-            count -= 1
-        if count:
-            raise ObjectError(header.sop_instance, "has fewer frames than its header says")
-        out.write(bytes(length % 2))
-        out.write(encode({tag: ds[tag] for tag in sorted(ds) if tag > _PIXEL_DATA}))
+    image = Image(header) if header.pixels and header.pixels.fragments is not None else None
+    inside = Nested(header.transfer_syntax)
+    with open(stored, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start, end = _around_pixels(header, data)
+        before = bytes(data[header.dataset_offset : start])
+        recoder = Recoder(Syntax(), False, inside.unpack, image.replaced if image else {}, _OF_FRAGMENTS)
+        with open(decoded, "w+b") as out:
+            head = bytearray()
+            recoder.recode(before, 0, len(before), head)
+            if image:
+                del head[-_PIXEL_HEAD:]
+                head += element_head(_PIXEL_DATA, image.vr, image.length + image.length % 2)
+            out.write(head)
+            pixels = image.frames(file) if image else iter((data[start:end],))
+            for samples in pixels:
+                out.write(samples)
+            out.write(bytes(out.tell() % 2))
+            between = out.tell()
+            after, tail = bytes(data[end:]), bytearray()
+            recoder.recode(after, 0, len(after), tail)
+            out.write(tail)
+            out.flush()
+            _prove(out.fileno(), before, after, len(head), between, inside.made)
     return ""
 
 
-def _frame_size(header: Header) -> int:
-    ds = header.dataset
-    if integer(ds, "SamplesPerPixel") != 1:
-        raise ObjectError(header.sop_instance, "has colours, which decoders may change")
-    bits = integer(ds, "BitsAllocated", 0) or 0
-    size = (integer(ds, "Rows", 0) or 0) * (integer(ds, "Columns", 0) or 0) * bits // 8
-    if bits not in (8, 16, 32) or not size:
-        raise ObjectError(header.sop_instance, "has no pixels that can be decoded", found=f"{bits} bits")
-    return size
+# Tag, VR, reserved bytes and length of pixel data.
+_PIXEL_HEAD = 12
 
 
-def _samples(stored: Path) -> Iterator[bytes]:
-    from pydicom.pixels import iter_pixels
+def _around_pixels(header: Header, data: mmap.mmap) -> tuple[int, int]:
+    """Return where the value of the pixel data begins and ends in a file, its end for both if there are none."""
+    if header.implicit or header.big_endian or header.deflated:
+        raise ObjectError(header.sop_instance, "is compressed and not in explicit VR little endian")
+    if header.pixels is None:
+        return len(data), len(data)
+    start = header.pixels.offset
+    if start - header.dataset_offset > LONGEST_HEADER or len(data) - start - header.pixels.length > LONGEST_HEADER:
+        raise ObjectError(header.sop_instance, "has a header that is too long", expected=f"{LONGEST_HEADER} bytes")
+    return start, start + header.pixels.length
 
-    # A file without a name is known by its descriptor only.
-    with open(stored, "rb") as file:
-        for array in iter_pixels(file, raw=True):
-            yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+def _prove(written: int, before: bytes, after: bytes, head: int, between: int, made: Sequence[bytes]) -> None:
+    """Compare what was written before and after the frames with what was stored there."""
+    expected = iter(made)
+
+    def wanted(stored: Token, now: Token) -> bool:
+        if not stored.depth and stored.tag in PIXEL_TAGS:
+            return now.vr in ("OB", "OW")
+        if not stored.depth and stored.tag in REPLACED:
+            return now.value in REPLACED[stored.tag](stored.value or b"")
+        return isinstance(stored.value, Encapsulated) and now.value == next(expected, None)
+
+    again = os.pread(written, head, 0)
+    check_same(before, Syntax(), again, Syntax(), wanted=wanted, dropped=_OF_FRAGMENTS)
+    tail = os.pread(written, os.fstat(written).st_size - between, between)
+    check_same(after, Syntax(), tail, Syntax(), wanted=wanted)
+    if next(expected, None) is not None:
+        raise ObjectError("data set", "has fewer compressed sequences than were decoded")
 
 
 JOBS: dict[str, Callable[[Path, Path], str]] = {"same": same, "native": native}

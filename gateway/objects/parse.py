@@ -197,10 +197,10 @@ def element_head_at(
         # Some writers fall back to implicit VR for single elements; others write blanks as the VR.
         if code in (b"\0\0", b"  ", b"??", b"--"):
             syntax.irregular.append(f"{tag_text(tag)} has no value representation")
-            vr = _dictionary_vr(tag, elements, syntax.signed)
+            vr = vr_by_dictionary(tag, elements, syntax.signed)
             return "UN" if vr == "SQ" else vr, syntax.short(buffer, position + 6)[0], position + 8
         syntax.irregular.append(f"{tag_text(tag)} has an invalid value representation")
-    return _dictionary_vr(tag, elements, syntax.signed), syntax.long(buffer, position + 4)[0], position + 8
+    return vr_by_dictionary(tag, elements, syntax.signed), syntax.long(buffer, position + 4)[0], position + 8
 
 
 def _name(code: bytes) -> str:
@@ -210,7 +210,7 @@ def _name(code: bytes) -> str:
     return name
 
 
-def _dictionary_vr(tag: int, elements: DataSet, signed: bool) -> str:
+def vr_by_dictionary(tag: int, elements: DataSet, signed: bool) -> str:
     """Return the VR that implicit encoding leaves to the dictionary, by what the data set says so far."""
     if tag >> 16 & 1:
         if tag & 0xFF00 == 0:

@@ -22,3 +22,14 @@ LOSSLESS: frozenset[str] = frozenset(
         "1.2.840.10008.1.2.4.202",  # High-Throughput JPEG 2000 with RPCL Options Lossless Only
     )
 )
+
+# Syntaxes in which something may have been lost, of which every decoder makes the same samples all the same: always
+# (JPEG-LS, ISO/IEC 14495-1), or if the reversible transform was used (JPEG 2000, ISO/IEC 15444-1). What decoders make
+# of the discrete cosine transform and of the irreversible wavelet differs in the last bit.
+EXACT: frozenset[str] = frozenset(
+    (
+        "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-lossless
+        "1.2.840.10008.1.2.4.91",  # JPEG 2000
+        "1.2.840.10008.1.2.4.203",  # High-Throughput JPEG 2000
+    )
+)
