@@ -104,13 +104,16 @@ class Inflated:
 
     def _pieces(self, size: int) -> Iterator[bytes]:
         engine = zlib.decompressobj(-zlib.MAX_WBITS)
+        chunks = self._source.chunks()
         try:
-            for chunk in self._source.chunks():
+            for chunk in chunks:
                 while chunk and not engine.eof:
                     yield engine.decompress(chunk, size)
                     chunk = engine.unconsumed_tail
             yield engine.flush()
         except zlib.error as error:
+            for _ in chunks:  # a source may know at its end that it is not what was stored
+                pass
             raise ObjectError("deflated data set", str(error)) from None
         if not engine.eof:
             raise ObjectError("deflated data set", "is truncated")

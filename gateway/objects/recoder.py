@@ -46,19 +46,17 @@ Unpack = Callable[[DataSet, bytes], bytes]
 
 # What values of private elements look like if the dictionary, which may know another version of the software, is right
 # about their VR. All others go as they are, of unknown VR (PS3.5 6.2.2).
+_TEXT = re.compile(rb"[^\0-\x08\x0b\x0e-\x1a]*")  # no control characters but those of PS3.5 6.1.3
 _LOOKS: dict[str, re.Pattern[bytes]] = {
-    "AS": re.compile(rb"(\d{3}[DWMY]?)*[ \0]*"),
-    "CS": re.compile(rb"[A-Za-z0-9_ \\-]*\0?"),
-    "DA": re.compile(rb"[0-9.\\ -]*\0?"),
-    "DS": re.compile(rb"[0-9eE+.\\ -]*\0?"),
-    "DT": re.compile(rb"[0-9.+\\ -]*\0?"),
-    "IS": re.compile(rb"[0-9+\\ -]*\0?"),
-    "TM": re.compile(rb"[0-9.:\\ -]*\0?"),
-    "UI": re.compile(rb"[0-9.\\ ]*\0?"),
-    # Text has no control characters but those of PS3.5 6.1.3.
-    **dict.fromkeys(
-        ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"), re.compile(rb"[^\0-\x08\x0b\x0e-\x1a]*\0?")
-    ),
+    "AS": re.compile(rb"(\d{3}[DWMY]?)*[ \\]*"),
+    "CS": re.compile(rb"[A-Za-z0-9_ \\-]*"),
+    "DA": re.compile(rb"[0-9.\\ -]*"),
+    "DS": re.compile(rb"[0-9eE+.\\ -]*"),
+    "DT": re.compile(rb"[0-9.+\\ -]*"),
+    "IS": re.compile(rb"[0-9+\\ -]*"),
+    "TM": re.compile(rb"[0-9.:\\ -]*"),
+    "UI": re.compile(rb"[0-9.\\ ]*"),
+    **dict.fromkeys(("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"), _TEXT),
 }
 
 
@@ -293,7 +291,7 @@ def _explicit_vr(tag: int, vr: str, value: bytes, seen: DataSet) -> str:
         return "UN"
     if tag >> 16 & 1:
         look = _LOOKS.get(vr)
-        return vr if look is None or look.fullmatch(value) else "UN"
+        return vr if look is None or look.fullmatch(value.removesuffix(b"\0")) else "UN"
     if vr == "OW" and tag >> 16 == 0x5400:
         # Waveform Data and what is like it: single bytes if that is what is allocated (PS3.3 C.10.9.1).
         bits = seen.get(_WAVEFORM_BITS_ALLOCATED)

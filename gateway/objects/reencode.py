@@ -89,7 +89,8 @@ class _Reencoded:
         """Return the new header, pixel data head included, and where the pixel data begin and end in the source."""
         buffer = bytearray()
         wanted = CHUNK
-        for chunk in self._source.chunks():
+        chunks = self._source.chunks()
+        for chunk in chunks:
             buffer += chunk
             whole = len(buffer) >= self._source.length
             if len(buffer) < wanted and not whole:
@@ -102,6 +103,8 @@ class _Reencoded:
                 # The header may go on behind what was read so far.
                 if not whole and len(buffer) <= LONGEST_HEADER:
                     continue
+                for _ in chunks:  # a source may know at its end that it is not what was stored
+                    pass
                 raise error if isinstance(error, ObjectError) else ObjectError("data set", "is truncated") from None
             if length == UNDEFINED or length > self._source.length - position:
                 raise ObjectError("pixel data", "are encapsulated or truncated", found=f"length {length}")
