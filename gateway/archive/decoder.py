@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.errors import ObjectError
+from gateway.errors import ObjectError, ResourceError
 from gateway.standard.compression import EXACT, LOSSLESS
 
 # Seconds; decoding 2 GiB of JPEG 2000 on a small box takes minutes.
@@ -110,6 +110,8 @@ class Decoder:
         ------
         ObjectError
             If it cannot be done; the next job is none the worse for it.
+        ResourceError
+            If there is no memory or no room on the disk for it.
         """
         try:
             channel = self._ready()
@@ -120,6 +122,8 @@ class Decoder:
         except BaseException:
             self.close()
             raise
+        if answer.startswith("!"):
+            raise ResourceError(subject, "cannot be decoded now", found=answer[1:])
         if not answer.startswith("+"):
             raise ObjectError(subject, "cannot be decoded", found=answer[1:])
         return answer[1:]

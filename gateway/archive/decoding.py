@@ -147,6 +147,10 @@ def serve(channel: socket.socket) -> None:
         try:
             one, other = (Path(f"/dev/fd/{number}") for number in descriptors)
             answer = f"+{JOBS[request.decode()](one, other)}"
+        except (OSError, MemoryError) as error:
+            answer = f"!{error or type(error).__name__}"[:_LONGEST_REASON]
+        except ObjectError as error:
+            answer = f"-{error}"[:_LONGEST_REASON]
         except Exception as error:  # whatever decoders raise, the next instance is another one
             answer = f"-{type(error).__name__}: {error}"[:_LONGEST_REASON]
         finally:

@@ -127,6 +127,10 @@ class OwnAssociation:
         """Return the transfer syntaxes in which the requestor takes a class."""
         return tuple(syntax for abstract, syntax in self._contexts if abstract == sop_class)
 
+    def unknown(self, sop_class: str) -> bool:
+        """Tell whether the requestor has no context for a class."""
+        return not self.accepted(sop_class)
+
     def store(
         self,
         *,

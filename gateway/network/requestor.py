@@ -104,6 +104,8 @@ class Requestor:
     ----------
     contexts : dict
         Presentation context ID of each accepted (abstract syntax, transfer syntax).
+    results : dict
+        What the peer said to each proposed (abstract syntax, transfer syntax) (PS3.8 table 9-18).
     roles : dict
         What the peer answered to the roles proposed, by SOP class; one it said nothing about is missing.
     maximum_length : int
@@ -122,6 +124,7 @@ class Requestor:
         self.destination = destination
         self.timeouts = timeouts
         self.contexts: dict[tuple[str, str], int] = {}
+        self.results: dict[tuple[str, str], int] = {}
         self.roles: dict[str, tuple[bool, bool]] = {}
         self.maximum_length = 0
         self._watch = watch
@@ -155,6 +158,8 @@ class Requestor:
         proposed = {2 * number + 1: pair for number, pair in enumerate(proposals)}
         for context in accepted.presentation_context_definition_results_list:
             number = context.context_id
+            if number in proposed:
+                self.results[proposed[number]] = context.result or 0
             # What is "accepted" in another transfer syntax than the one proposed has not been agreed on.
             if context.result == 0 and number in proposed and proposed[number][1] in context.transfer_syntax:
                 self.contexts[proposed[number]] = number

@@ -21,6 +21,10 @@ from gateway.retrieval.transcript import Outcome
 _MOST_PATIENCE = 6
 
 
+# Result of a presentation context (PS3.8 table 9-18).
+_ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+
+
 class Sender:
     """Establishes associations to store instances; the `Outbound` of the engine.
 
@@ -92,6 +96,11 @@ class StoreAssociation:
     def accepted(self, sop_class: str) -> tuple[str, ...]:
         """Return the transfer syntaxes that the peer has accepted for a class."""
         return tuple(syntax for abstract, syntax in self._requestor.contexts if abstract == sop_class)
+
+    def unknown(self, sop_class: str) -> bool:
+        """Tell whether the peer has said of every context of a class that it does not know the class."""
+        results = [result for (abstract, _), result in self._requestor.results.items() if abstract == sop_class]
+        return bool(results) and set(results) == {_ABSTRACT_SYNTAX_NOT_SUPPORTED}
 
     def store(
         self,

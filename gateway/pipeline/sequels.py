@@ -53,6 +53,9 @@ def of_answer(outcome: Outcome, before: Delivery | None, *, versions: bool) -> S
         return Sequel(DELIVERED, outcome.comment)
     if outcome.fate == Fate.REFUSED:
         return Sequel(REFUSED, outcome.reason)
+    if outcome.fate == Fate.UNSENDABLE:
+        # It would be so the next time; that the destination takes contexts for it changes nothing.
+        return Sequel(REFUSED, outcome.reason, 1)
     if outcome.local is not None:
         return Sequel(FAILED, outcome.reason, 1)
     kind = kind_of(outcome.status)

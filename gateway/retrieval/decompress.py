@@ -1,7 +1,8 @@
-"""Compressed instances for peers that take only native ones (PS3.4 C.4.2.3.1): decoded where nothing can be lost by it.
+"""Instances for peers that take only native little endian ones (PS3.4 C.4.2.3.1): decoded where nothing is lost by it.
 
-Of one sample per pixel only, since decoders convert colours. Decoded is by `gateway.archive.decoder`, into a file
-without a name: whatever happens, nothing is left of it.
+That is where every decoder makes the same samples (`gateway.standard.compression`), and colours are none that it
+converts with rounding. Deflated and big endian ones are written anew. Decoded is by `gateway.archive.decoder`, into a
+file without a name: whatever happens, nothing is left of it.
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from pydicom.uid import UID, MPEGTransferSyntaxes
+
 from gateway.archive.decoder import LONGEST, Decoder, decodable
 from gateway.archive.rows import InstanceRow
-from gateway.objects.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, file_meta
-from gateway.objects.reencode import reencode
+from gateway.errors import DamagedError, ObjectError
+from gateway.objects.part10 import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, file_meta
 from gateway.objects.stream import CHUNK, ByteSource, Outgoing
-from gateway.retrieval.rendition import ALTERNATIVES, Rendition, Sources
+from gateway.retrieval.rendition import ALTERNATIVES, CannotSend, Rendition, Sources, converted
 from gateway.retrieval.transcript import Outcome
-from gateway.standard.compression import LOSSLESS
+from gateway.standard.compression import EXACT, LOSSLESS
 from gateway.standard.sop_classes import ONE_SAMPLE
+
+# Native syntaxes that are bound to die out, and what they can be written in besides.
+_LITTLE = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+_WRITTEN_ANEW = {DEFLATED: _LITTLE, EXPLICIT_BIG: _LITTLE}
 
 
 class Decompressing(Rendition):
-    """Instances as they are stored, or decoded where only that is taken and decoders are installed.
+    """Instances as they are stored, or native and little endian where only that is taken.
 
     Parameters
     ----------
@@ -42,20 +49,40 @@ class Decompressing(Rendition):
 
     def syntaxes(self, row: InstanceRow) -> tuple[str, ...]:
         """Return the transfer syntaxes `row` can be sent in, the stored one first."""
-        return (*super().syntaxes(row), *_decoded(row.transfer_syntax))
+        stored = row.transfer_syntax
+        return (*super().syntaxes(row), *_WRITTEN_ANEW.get(stored, ()), *_decoded(stored))
+
+    def obstacle(self, row: InstanceRow) -> str:
+        """Return why `row` cannot be decoded, empty if it can, as far as its transfer syntax tells, or is native."""
+        stored = row.transfer_syntax
+        if not UID(stored).is_transfer_syntax or not UID(stored).is_compressed or len(self.syntaxes(row)) > 1:
+            return ""
+        if stored in LOSSLESS | EXACT:
+            return "no decoder of it is installed"
+        return _OTHERS.get(stored, "decoders differ in what they make of it")
 
     def source(self, archive: Sources, row: InstanceRow, wanted: str) -> Outgoing:
         """Return the bytes of `row` in the transfer syntax that was chosen.
 
         Raises
         ------
-        ObjectError
-            If the pixels cannot be decoded, or not without loss.
+        CannotSend
+            If the pixels cannot be decoded, or not without loss, or the syntax cannot carry something else.
         """
+        stored = row.transfer_syntax
         if wanted in super().syntaxes(row):
             return super().source(archive, row, wanted)
-        source = self._native(archive.source_of(row), row)
-        return source if wanted == EXPLICIT_LITTLE else reencode(source, EXPLICIT_LITTLE, wanted)
+        if stored in _WRITTEN_ANEW:
+            return converted(archive.source_of(row), stored, wanted)
+        return converted(self._decoded(archive.source_of(row), row), EXPLICIT_LITTLE, wanted)
+
+    def _decoded(self, source: ByteSource, row: InstanceRow) -> ByteSource:
+        try:
+            return self._native(source, row)
+        except DamagedError:
+            raise
+        except ObjectError as error:
+            raise CannotSend("decoded", error) from error
 
     def _native(self, source: ByteSource, row: InstanceRow) -> ByteSource:
         decoded = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the source that has it
@@ -79,19 +106,28 @@ class Decompressing(Rendition):
 def available(stored: str, sop_class: str) -> tuple[str, ...]:
     """Return the transfer syntaxes in which an instance can be retrieved, the stored one first (PS3.4 C.6.1.1.5.2).
 
-    Decoded ones are named for classes of which every image has one sample per pixel; what those of others have, only
-    their headers know.
+    Decoded ones are named of what was compressed without loss, for classes of which every image has one sample per
+    pixel; what those of others have, and how others were compressed, only the objects know.
     """
-    return (stored, *ALTERNATIVES.get(stored, ()), *(_decoded(stored) if sop_class in ONE_SAMPLE else ()))
+    sure = sop_class in ONE_SAMPLE and stored in LOSSLESS
+    return (stored, *ALTERNATIVES.get(stored, ()), *_WRITTEN_ANEW.get(stored, ()), *(_decoded(stored) if sure else ()))
+
+
+# Why those are not decoded that hold no image, or more than one.
+_OTHERS: dict[str, str] = {
+    **dict.fromkeys(MPEGTransferSyntaxes, "it is video"),
+    "1.2.840.10008.1.2.4.94": "it has no pixels but says where they are",
+    "1.2.840.10008.1.2.4.95": "it has no pixels but says where they are",
+}
 
 
 def _decoded(stored: str) -> tuple[str, ...]:
-    return (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if stored in LOSSLESS and decodable(stored) else ()
+    return _LITTLE if decodable(stored) else ()
 
 
 def was_decoded(row: InstanceRow, outcome: Outcome) -> bool:
     """Tell whether an instance was sent with other pixel bytes than the stored ones."""
-    return row.transfer_syntax in LOSSLESS and outcome.transfer_syntax not in ("", row.transfer_syntax)
+    return row.transfer_syntax in LOSSLESS | EXACT and outcome.transfer_syntax not in ("", row.transfer_syntax)
 
 
 class _Unnamed:

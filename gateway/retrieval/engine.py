@@ -14,7 +14,17 @@ from gateway.archive.rows import InstanceRow
 from gateway.errors import GatewayError, NetworkError
 from gateway.objects.stream import Outgoing
 from gateway.observe import warning
-from gateway.retrieval.rendition import WHOLE, Offer, Rendition, Sources, choose, offers, refusal
+from gateway.retrieval.rendition import (
+    WHOLE,
+    CannotSend,
+    Offer,
+    Rendition,
+    Sources,
+    choose,
+    offers,
+    refusal,
+    unsendable,
+)
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
 
 if TYPE_CHECKING:
@@ -68,6 +78,10 @@ class OutboundAssociation(Protocol):
 
     def accepted(self, sop_class: str) -> tuple[str, ...]:
         """Return the transfer syntaxes accepted for a class."""
+        ...
+
+    def unknown(self, sop_class: str) -> bool:
+        """Tell whether the peer has said that it does not know a class, in whatever transfer syntax."""
         ...
 
     def store(
@@ -228,10 +242,16 @@ class _Sending:
         accepted = association.accepted(row.sop_class)
         syntax = choose(row, accepted, self.rendition)
         if syntax is None:
-            self._record(index, Outcome(SOP_CLASS_NOT_SUPPORTED, refusal(row, accepted), Fate.REFUSED))
+            unknown = association.unknown(row.sop_class)
+            reason = refusal(row, accepted, self.rendition, peer=self.destination.ae_title, unknown=unknown)
+            self._record(index, Outcome(SOP_CLASS_NOT_SUPPORTED, reason, Fate.REFUSED))
             return True
         try:
             source = self.rendition.source(self.archive, row, syntax)
+        except CannotSend as error:
+            reason = unsendable(row, error, self.destination.ae_title)
+            self._record(index, Outcome(PROCESSING_FAILURE, reason, Fate.UNSENDABLE))
+            return True
         except (OSError, GatewayError) as error:
             self._unreadable(index, error)
             return True

@@ -14,7 +14,8 @@ from typing import Protocol
 from pydicom.uid import UID
 
 from gateway.archive.rows import InstanceRow
-from gateway.objects.deflate import Deflated
+from gateway.errors import DamagedError, ObjectError
+from gateway.objects.deflate import Deflated, Inflated
 from gateway.objects.part10 import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from gateway.objects.reencode import reencode
 from gateway.objects.stream import ByteSource, Outgoing
@@ -46,6 +47,23 @@ class Sources(Protocol):
         ...
 
 
+class CannotSend(ObjectError):
+    """An instance cannot be brought into the transfer syntax that was chosen.
+
+    Parameters
+    ----------
+    what : str
+        What was tried: ``"decoded"`` or ``"re-encoded"``.
+    error : ObjectError
+        Why it cannot.
+    """
+
+    def __init__(self, what: str, error: ObjectError) -> None:
+        self.what = what
+        self.why = error.found if isinstance(error.found, str) and what == "decoded" else str(error)
+        super().__init__(error.subject, f"cannot be {what}: {self.why}")
+
+
 class Rendition:
     """What is sent of an instance, and in which transfer syntaxes: here the whole of it."""
 
@@ -56,13 +74,37 @@ class Rendition:
     def source(self, archive: Sources, row: InstanceRow, wanted: str) -> Outgoing:
         """Return the bytes of `row` in the transfer syntax that was chosen."""
         source = archive.source_of(row)
-        return source if wanted == row.transfer_syntax else reencode(source, row.transfer_syntax, wanted)
+        return source if wanted == row.transfer_syntax else converted(source, row.transfer_syntax, wanted)
+
+    def obstacle(self, row: InstanceRow) -> str:
+        """Return why `row` cannot be decoded for who takes only native syntaxes, empty if it can or need not be."""
+        return ""
 
     def close(self) -> None:
         """Give back what it takes to make sources; it may be used again."""
 
 
 WHOLE = Rendition()
+
+
+def converted(source: ByteSource, stored: str, wanted: str) -> ByteSource:
+    """Return the bytes of a native data set in another native syntax; its pixel data are the same samples.
+
+    Raises
+    ------
+    CannotSend
+        If the other syntax cannot carry what it holds.
+    DamagedError
+        If the data set is not what was stored.
+    """
+    try:
+        if stored == DEFLATED:
+            source, stored = Inflated(source), EXPLICIT_LITTLE
+        return source if wanted == stored else reencode(source, stored, wanted)
+    except DamagedError:
+        raise
+    except ObjectError as error:
+        raise CannotSend("re-encoded", error) from error
 
 
 class Deflating(Rendition):
@@ -87,6 +129,10 @@ class Deflating(Rendition):
         if wanted == DEFLATED != row.transfer_syntax:
             return Deflated(self._other.source(archive, row, EXPLICIT_LITTLE))
         return self._other.source(archive, row, wanted)
+
+    def obstacle(self, row: InstanceRow) -> str:
+        """Return why `row` cannot be decoded; see `Rendition.obstacle`."""
+        return self._other.obstacle(row)
 
     def close(self) -> None:
         """Give back what the other one has taken."""
@@ -114,8 +160,35 @@ def choose(row: InstanceRow, accepted: Collection[str], rendition: Rendition = W
     return next((syntax for syntax in rendition.syntaxes(row) if syntax in accepted), None)
 
 
-def refusal(row: InstanceRow, accepted: Collection[str]) -> str:
-    """Say in plain words why `row` cannot be sent to a peer that accepts only `accepted` for its class."""
-    if not accepted:
-        return f"peer does not accept {UID(row.sop_class).name}"
-    return f"peer does not accept {UID(row.transfer_syntax).name} for {UID(row.sop_class).name}"
+def refusal(
+    row: InstanceRow,
+    accepted: Collection[str],
+    rendition: Rendition = WHOLE,
+    *,
+    peer: str = "the peer",
+    unknown: bool | None = None,
+) -> str:
+    """Say in plain words why `row` cannot be sent to a peer that accepts only `accepted` for its class.
+
+    Parameters
+    ----------
+    row, accepted, rendition
+        See `choose`.
+    peer : str
+        What the peer is called.
+    unknown : bool, optional
+        Whether the peer has said that it does not know the class, in whatever transfer syntax; None if not asked.
+    """
+    name, syntax = UID(row.sop_class).name, UID(row.transfer_syntax).name
+    obstacle = rendition.obstacle(row)
+    if unknown or (not accepted and not obstacle):
+        return f"peer does not accept {name}"
+    if not obstacle:
+        return f"peer does not accept {syntax} for {name}"
+    return f"{peer} takes no {syntax} for {name}, and it cannot be decoded: {obstacle}"
+
+
+def unsendable(row: InstanceRow, error: CannotSend, peer: str) -> str:
+    """Say in plain words why `row` is not sent, though a peer takes a syntax that it was to be brought into."""
+    syntax, name = UID(row.transfer_syntax).name, UID(row.sop_class).name
+    return f"{peer} takes no {syntax} for {name}, and it cannot be {error.what}: {error.why}"

@@ -25,6 +25,7 @@ class Fate(enum.StrEnum):
     WARNING = "warning"  # the peer has it, and has something to say about it
     FAILED = "failed"  # the peer answered a failure
     REFUSED = "refused"  # the peer takes neither its SOP class nor a transfer syntax we can offer; nothing was sent
+    UNSENDABLE = "unsendable"  # it cannot be brought into a transfer syntax that the peer takes; nothing was sent
     UNREADABLE = "unreadable"  # our own copy could not be read
     INTERRUPTED = "interrupted"  # the connection broke after the first byte and before the answer
     UNSENT = "unsent"  # the connection broke, or never came about, before it was its turn
@@ -32,7 +33,7 @@ class Fate(enum.StrEnum):
 
 # The states that the count of completed, of warnings and of failures in a response stand for.
 _COMPLETED, _WARNING = (Fate.DELIVERED,), (Fate.WARNING,)
-_FAILED = (Fate.FAILED, Fate.REFUSED, Fate.UNREADABLE, Fate.INTERRUPTED, Fate.UNSENT)
+_FAILED = (Fate.FAILED, Fate.REFUSED, Fate.UNSENDABLE, Fate.UNREADABLE, Fate.INTERRUPTED, Fate.UNSENT)
 
 
 _FATES = {Kind.SUCCESS: Fate.DELIVERED, Kind.WARNING: Fate.WARNING}
