@@ -1,4 +1,4 @@
-"""The chapters of a conformance statement behind networking: media, character sets, security, objects, annexes."""
+"""Chapters of a conformance statement behind networking: character sets, security, objects made, keys, annexes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from collections.abc import Iterator
 
 from pydicom.datadict import dictionary_description, keyword_dict
 
-from gateway.cli.conformance_tables import Box, name_of_uid, services, table
-from gateway.network import negotiation
+from gateway.cli.conformance_tables import Box, doors, name_of_uid, table
 from gateway.standard.character_sets import defined_terms
 from gateway.standard.presentation import COLOR_STATE, GRAYSCALE_STATE
 from gateway.standard.query_keys import FURTHER_KEYS, KEYS, UNLISTED
 from gateway.standard.sop_classes import CONVERSIONS
 
 
-def media(box: Box) -> Iterator[str]:
-    """Yield chapter 4."""
-    yield "## 4 Media interchange\n\nNone."
-
-
 def character_sets(box: Box) -> Iterator[str]:
-    """Yield chapter 5: what is kept, and what is read."""
-    yield "## 5 Support of character sets"
+    """Yield section 5.7: what is kept, and what is read."""
     known = ", ".join(f"`{term}`" for term in defined_terms())
     yield (
         "Received objects keep every byte, whatever their Specific Character Set (0008,0005). Objects that are made "
@@ -31,19 +24,29 @@ def character_sets(box: Box) -> Iterator[str]:
 
 
 def security(box: Box) -> Iterator[str]:
-    """Yield chapter 6."""
-    yield "## 6 Security"
+    """Yield chapter 8."""
+    yield "## 8 Security\n\n### 8.1 Introduction"
     hosts = [peer.ae_title for peer in box.config.peer if peer.host]
     bound = f" Bound to the address of a host besides: {', '.join(hosts)}." if hosts else ""
+    yield f"Associations are accepted by calling and called AE title, services by the rights of the peer.{bound}"
+    yield "### 8.2 External network requirements"
+    yield "DNS where hosts are named; the clock is kept by the operating system."
+    yield "### 8.3 TCP port configuration"
+    yield f"The box listens on {' and '.join(doors(box.config))}. The ports it calls are those of section 6.2.2."
+    yield "### 8.4 DICOM security profiles"
     yield (
         "Secure transport connection profile: Non-Downgrading BCP 195 TLS (PS3.15), TLS 1.2 and 1.3, with the ciphers "
         "of BCP 195 that have forward secrecy; no anonymous or unencrypted ones, no renegotiation. Certificates of "
         "peers are verified always, of those that are called with their name. " + " ".join(_transport(box))
     )
     yield (
-        f"Associations are accepted by calling and called AE title, services by the rights of the peer.{bound} No "
-        "digital signature is made; one in a source is not kept in a converted object, and its loss is reported."
+        "Digital signatures: none is made or verified; one in a received object is kept with it, and not in what is "
+        "made "
+        "of it, which is reported. No other profile of PS3.15 is supported: none of secure use, media storage, "
+        "attribute confidentiality or audit trail."
     )
+    yield "### 8.5 User Identity Negotiation\n\nNone: an identity is neither proposed nor looked at."
+    yield "### 8.6 Web services\n\nNone.\n\n### 8.7 Other security features\n\nNone that others meet."
 
 
 def _transport(box: Box) -> Iterator[str]:
@@ -63,40 +66,49 @@ def _transport(box: Box) -> Iterator[str]:
 
 
 def created_objects(box: Box) -> Iterator[str]:
-    """Yield chapter 7: the objects that the box makes."""
-    yield "## 7 Objects created"
+    """Yield section 5.6.1: the objects that the box makes."""
     yield table(
         "modality | from | to, where the sources fill it | to, otherwise",
         (
-            (modality, name_of_uid(row.classic), name_of_uid(row.enhanced), name_of_uid(row.legacy))
+            (modality, _both(row.classic), _both(row.enhanced), _both(row.legacy))
             for modality, row in CONVERSIONS.items()
         ),
     )
     yield (
-        f"Beside them {name_of_uid(GRAYSCALE_STATE)} and {name_of_uid(COLOR_STATE)}, where overlays or the look of "
+        f"Beside them {_both(GRAYSCALE_STATE)} and {_both(COLOR_STATE)}, where overlays or the look of "
         "the sources need them, and copies of objects that refer to converted ones, with their references rewritten. "
         "Received enhanced objects are turned back into classic images for the view *classic*. "
         "Every object made has Query/Retrieve View (0008,0053), a Contributing Equipment item of purpose (109106, DCM) "
         "and the references to what it was made of. What cannot be converted without loss stays as it is. No private "
         "attribute, private SOP class or private transfer syntax is defined; those of sources are kept."
     )
-    yield "Coded terminology: context groups of PS3.16; no private coding scheme."
 
 
-def storage_classes(box: Box) -> Iterator[str]:
-    """Yield annexes A and B: display, and what can be stored."""
-    yield "## Annex A Grayscale display function\n\nThe box displays nothing."
-    yield "## Annex B Storage SOP classes and transfer syntaxes"
-    yield table("SOP class | UID", ((name_of_uid(uid), uid) for uid in services("store")))
-    yield table(
-        "transfer syntax | UID",
-        ((name_of_uid(uid), uid) for uid in sorted(negotiation.STORAGE.transfer_syntaxes, key=name_of_uid)),
+def _both(uid: str) -> str:
+    return f"{name_of_uid(uid)} ({uid})"
+
+
+def annexes(box: Box) -> Iterator[str]:
+    """Yield what stands behind the chapters: objects, their attributes and codes."""
+    yield "## Annex A.A Information object definitions"
+    yield (
+        "Objects of section 5.6.1 are those of PS3.3: an object of the true Enhanced class where the sources have "
+        "all that "
+        "it demands, else of the Legacy Converted class. Every attribute comes from the sources, is one that PS3.4 "
+        "C.3.5 "
+        "demands, or says how the object is laid out. The page *Conversion* of the manual says which attribute goes "
+        "where."
     )
+    yield "## Annex A.B Structured report content\n\nNone is made; copies keep the content of their sources."
+    yield "## Annex A.C Security details\n\nNone beyond chapter 8."
+    yield "## Annex A.D Mapping of attributes\n\nNo worklist, MPPS or other source of attributes."
+    yield "## Annex A.E Code sets"
+    yield "Context groups of PS3.16, as the modules of section 5.6.1 want them; no private coding scheme."
+    yield "## Annex A.F Grayscale display function\n\nThe box displays nothing."
 
 
 def query_keys(box: Box) -> Iterator[str]:
-    """Yield annex C: the keys that queries match, by level."""
-    yield "## Annex C Keys of queries"
+    """Yield the keys that queries match, by level."""
     yield "U: unique, R: required, O: optional. Sequences are matched by their items."
     rows = []
     for level, found in KEYS.items():

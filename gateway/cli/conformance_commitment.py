@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.archive.views import name_of
-from gateway.cli.conformance_tables import Box, Entity, table
+from gateway.cli.conformance_tables import Box, table
 from gateway.network.commitment import RESPONSE, SAME_ASSOCIATION
 from gateway.network.commitment_data import MOST_REFERENCES
 from gateway.standard import commitment as terms
@@ -30,27 +30,37 @@ FAILURES = {
 }
 
 
-def commitment(box: Box, entity: Entity) -> Iterator[str]:
-    """Yield how an application entity takes requests and answers them."""
+def commitment(box: Box) -> Iterator[str]:
+    """Yield how requests are taken and answered, by every application entity."""
     config = box.config.commitment
     yield (
         "SCP/SCU Role Selection is answered: a requester is SCU, also without proposing a role. "
         "N-ACTION is answered Success when the request is on stable storage; it survives a restart. A study of which "
         "all named instances are held counts as complete and is converted at once."
     )
-    yield table(
-        "N-ACTION status | meaning | when",
-        ((f"{status:04X}", status_of(status).name, when) for status, when in sorted(ACTION_STATUSES.items())),
-    )
     yield from _level(box)
     yield (
         f"N-EVENT-REPORT: on the association of the request if the answer is known within {SAME_ASSOCIATION:g} seconds "
-        f"and that is still open, else on a new one to host and port of the peer, with {entity.title} as calling AE "
-        "title and the SCP role proposed, in Implicit VR Little Endian. A response is waited for "
+        f"and that is still open, else on a new one to host and port of the peer, with the AE title that was asked as "
+        "calling AE title and the SCP role proposed, in Implicit VR Little Endian. A response is waited for "
         f"{RESPONSE:g} seconds. "
         "What is not answered with success or a warning is reported again, on new associations with growing intervals, "
         f"until {config.answer_days:g} days have passed after the time for delivery. A Transaction UID is used once by "
         "a requester; the box remembers it for a year after its answer."
+    )
+    yield (
+        "Storage Media File-Set ID and UID are neither read nor sent. Retrieve AE Title is that of the application "
+        "entity of the box that holds an instance, where the commitment rests on its being stored here: outside of the "
+        "list if all have the same, else in each item. Where it rests on the destinations there is none: they may have "
+        "the instance under another UID."
+    )
+
+
+def action_statuses() -> Iterator[str]:
+    """Yield the statuses of N-ACTION and the Failure Reasons of results."""
+    yield table(
+        "N-ACTION status | meaning | when",
+        ((f"{status:04X}", status_of(status).name, when) for status, when in sorted(ACTION_STATUSES.items())),
     )
     yield table(
         "Failure Reason | meaning | when",
@@ -58,12 +68,6 @@ def commitment(box: Box, entity: Entity) -> Iterator[str]:
             *((f"{reason:04X}", terms.FAILURE_REASONS[reason], when) for reason, when in sorted(FAILURES.items())),
             ("others", "", "What a destination gives as its reason is handed on."),
         ),
-    )
-    yield (
-        "Storage Media File-Set ID and UID are neither read nor sent. Retrieve AE Title is that of the application "
-        "entity of the box that holds an instance, where the commitment rests on its being stored here: outside of the "
-        "list if all have the same, else in each item. Where it rests on the destinations there is none: they may have "
-        "the instance under another UID."
     )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pydicom.uid import UID
-
 from gateway.archive.views import View
 from gateway.network import negotiation
 from gateway.network.policy import NetworkSettings
 from gateway.service.config import Config
+from gateway.service.rooms import addresses
+from gateway.standard.dictionary import uid_name
 
 
 class Group(NamedTuple):
@@ -66,6 +66,13 @@ class Box:
         return (Entity(self.settings.ae_title, View.RECEIVED, True), *further)
 
 
+def doors(config: Config) -> list[str]:
+    """Return where the box listens, for people."""
+    plain, secure = addresses(config)
+    found = [f"{plain[0]}, port {plain[1]}"] if plain else []
+    return found + ([f"{secure[0]}, port {secure[1]} over TLS"] if secure else [])
+
+
 def table(heads: str, rows: Iterable[Iterable[object]]) -> str:
     """Return a Markdown table; `heads` are separated by bars."""
     names = [name.strip() for name in heads.split("|")]
@@ -79,7 +86,7 @@ def _cell(value: object) -> str:
 
 def name_of_uid(uid: str) -> str:
     """Return the name that PS3.6 has for a UID, or the UID."""
-    return UID(uid).name
+    return uid_name(uid)
 
 
 def services(right: str | None) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gateway.cli.conformance_tables import Box, Entity, table
 from gateway.network.availability import MOST
+from gateway.network.negotiation import VERIFICATION
 from gateway.pipeline.commit import Patience
 from gateway.pipeline.notify import REMINDERS
 from gateway.pipeline.visits import Target
@@ -40,26 +41,32 @@ def users_of(box: Box, entity: Entity) -> list[Target]:
 def used(box: Box, entity: Entity) -> set[str]:
     """Return the SOP classes that an application entity uses as SCU besides storage."""
     called = users_of(box, entity)
+    looks = {VERIFICATION} if entity.main else set()
     asks = {terms.STORAGE_COMMITMENT_PUSH} if any(one.commitment for one in called) else set()
-    return asks | ({terms.INSTANCE_AVAILABILITY} if any(one.pull for one in called) else set())
+    return looks | asks | ({terms.INSTANCE_AVAILABILITY} if any(one.pull for one in called) else set())
 
 
-def activities(box: Box, entity: Entity) -> Iterator[str]:
-    """Yield for what else an application entity requests associations."""
-    called = users_of(box, entity)
-    asked = [one.name for one in called if one.commitment]
-    told = [one.name for one in called if one.pull]
-    if asked:
-        yield from _commitment(entity, asked)
-    if told:
-        yield from _notification(entity, told)
+def asks_to_commit(box: Box) -> Iterator[str]:
+    """Yield how destinations are asked for storage commitment, by each application entity that does."""
+    for entity in box.entities:
+        asked = [one.name for one in users_of(box, entity) if one.commitment]
+        if asked:
+            yield from _commitment(entity, asked)
+
+
+def notifies(box: Box) -> Iterator[str]:
+    """Yield how destinations that fetch are notified, by each application entity that does."""
+    for entity in box.entities:
+        told = [one.name for one in users_of(box, entity) if one.pull]
+        if told:
+            yield from _notification(entity, told)
 
 
 def _commitment(entity: Entity, names: list[str]) -> Iterator[str]:
     patience = Patience()
     yield (
-        f"Activity *ask for storage commitment* (PS3.4 J.3.6.1), of {', '.join(names)}: once everything of a study has "
-        "been taken with C-STORE, or fetched, N-ACTION names it, of whatever SOP class (annex B and section 7), in "
+        f"{entity.title} asks {', '.join(names)} (PS3.4 J.3.6.1): once everything of a study has "
+        "been taken with C-STORE, or fetched, N-ACTION names it, of whatever SOP class (section 1.1), in "
         f"lists of {patience.most} references at most, each on an association of its own. Instances whose pixel data "
         "are only referenced (JPIP) are never asked for (J.1.1). Proposed is the role of SCU, in Implicit VR Little "
         f"Endian. The association is kept for {patience.stay:g} seconds for a result; later it is accepted on an "
@@ -74,6 +81,11 @@ def _commitment(entity: Entity, names: list[str]) -> Iterator[str]:
         f"of an unknown transaction is answered {terms.INVALID_ARGUMENT:04X}. Commitment is recorded on stable storage "
         "before N-EVENT-REPORT is answered; no copy is deleted without it."
     )
+
+
+def failure_reasons() -> Iterator[str]:
+    """Yield what is done about each Failure Reason of a destination."""
+    patience = Patience()
     yield table(
         "Failure Reason | meaning | what is done",
         (
@@ -85,7 +97,7 @@ def _commitment(entity: Entity, names: list[str]) -> Iterator[str]:
 
 def _notification(entity: Entity, names: list[str]) -> Iterator[str]:
     yield (
-        f"Activity *notify* (Instance Availability Notification, PS3.4 R.3.4.1), of {', '.join(names)}: when a study "
+        f"{entity.title} notifies {', '.join(names)} (PS3.4 R.3.4.1): when a study "
         f"has been converted N-CREATE names the instances of its view, up to {MOST} in one; instances that come later "
         "are named in a further one. What C-MOVE to that AE title or C-GET by it has brought there counts as fetched. "
         f"What is not fetched is notified again after {REMINDERS.first / 60:g} minutes, growing to "

@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom.uid import UID
-
 from gateway.cli.common import count
 from gateway.conversion import account
+from gateway.standard.dictionary import uid_name
 
 if TYPE_CHECKING:
     from gateway.archive.rows import InstanceRow
@@ -64,7 +63,7 @@ def make(
         },
         "pacs": {
             "objects": len(findings.received),
-            "classes": dict(Counter(UID(found.sop_class).name for found in findings.received).most_common()),
+            "classes": dict(Counter(uid_name(found.sop_class) for found in findings.received).most_common()),
         },
         "delivered": asdict(stage.transfer("PACS")),
         "classic": asdict(stage.transfer("CLASSIC")),
@@ -136,7 +135,7 @@ def _contradictions(
 
 def _became(found: Received, frames: int) -> dict[str, Any]:
     """Return what part of a series is in an object; `made` is false for an enhanced twin that was sent as well."""
-    name = UID(found.sop_class).name
+    name = uid_name(found.sop_class)
     return {"sop_class": name, "sop_instance": found.sop_instance, "frames": frames, "made": found.made}
 
 

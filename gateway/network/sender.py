@@ -18,7 +18,7 @@ from gateway.retrieval.rendition import Offer
 from gateway.retrieval.transcript import Outcome
 
 # A response is waited for twice as long as the last time in vain, and at last this many times as long as at first.
-_MOST_PATIENCE = 6
+MOST_PATIENCE = 6
 
 
 # Result of a presentation context (PS3.8 table 9-18).
@@ -66,7 +66,7 @@ class Sender:
 
     def _unanswered(self, destination: Destination, waited: float) -> None:
         """Wait longer for this peer from now on; no time of a process is long enough to forget it."""
-        self._patience[_who(destination)] = min(2 * waited, _MOST_PATIENCE * self.timeouts.response)
+        self._patience[_who(destination)] = min(2 * waited, MOST_PATIENCE * self.timeouts.response)
 
 
 def _who(destination: Destination) -> tuple[str, str, int]:

@@ -77,7 +77,16 @@ def private_vr(tag: int, creator: str) -> str | None:
     return None
 
 
+# Storage classes of PS3.6 table A-1 that pynetdicom knows and pydicom's dictionary of UIDs does not.
+_LATER_UIDS = {
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.9.100.1": "Waveform Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.9.100.2": "Waveform Acquisition Presentation State Storage",
+}
+
+
 def uid_name(uid: str) -> str:
     """Return the name of a UID of the standard, the UID itself if it is none."""
     entry = _tables("_uid_dict").UID_dictionary.get(uid)
-    return str(entry[0]) if entry else uid
+    return str(entry[0]) if entry else _LATER_UIDS.get(uid, uid)
