@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.archive import lastword
 from gateway.archive.comparison import Likeness, likeness
+from gateway.archive.digests import Parts, parts_of
 from gateway.archive.durable import storage_errors
 from gateway.archive.entities import (
     describe,
@@ -28,11 +29,12 @@ from gateway.archive.entities import (
     supersede,
 )
 from gateway.archive.files import digest_of_name
+from gateway.archive.heal import is_held
 from gateway.archive.jobs import CONVERT
 from gateway.archive.partitions import OWN_REASON
 from gateway.archive.rows import Admission, InstanceRow
 from gateway.archive.views import ALL_VIEWS, NO_VIEW, fresh_views
-from gateway.errors import ArchiveError, GatewayError
+from gateway.errors import GatewayError
 from gateway.objects.part10 import Header
 from gateway.observe import event, fault, warning
 
@@ -94,6 +96,8 @@ class _Verdict(NamedTuple):
         The current version.
     image : int
         Which of the images under that UID it is.
+    parts : Parts or None
+        Digests of what has come, for the index.
     """
 
     seen: list[tuple[int, int]]
@@ -102,6 +106,7 @@ class _Verdict(NamedTuple):
     same: InstanceRow | None
     current: InstanceRow | None
     image: int
+    parts: Parts | None
 
 
 def admit(archive: Archive, name: str, header: Header, origin: Origin) -> Admission:
@@ -177,14 +182,18 @@ def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
     made = archive.database.row(_MADE, (header.sop_instance,))
     current = held[0] if held and not held[0].superseded else None
     image = 0
-    same = next((row for row in held if row.digest == digest and _present(archive, row)), None)
+    same = next((row for row in held if row.digest == digest and is_held(archive, row, name, header)), None)
     equal = same.name if same else ""
     if not equal and made and made[1].hex() == digest:
         equal = made[0]
     if not equal:
         same, image = _compared(archive, held, header)
         equal = same.name if same else ""
-    return _Verdict(seen, made is not None, equal, same, current, same.image if same else image)
+    parts = None
+    if not equal:
+        with contextlib.suppress(OSError):  # what cannot be read now is read when somebody needs it
+            parts = parts_of(header.path, header)
+    return _Verdict(seen, made is not None, equal, same, current, same.image if same else image, parts)
 
 
 def _compared(archive: Archive, held: Sequence[InstanceRow], header: Header) -> tuple[InstanceRow | None, int]:
@@ -202,14 +211,6 @@ def _compared(archive: Archive, held: Sequence[InstanceRow], header: Header) -> 
         if found == Likeness.VERSION and image is None and row.spoken:
             image = row.image
     return None, image if image is not None else 1 + max(row.image for row in spoken)
-
-
-def _present(archive: Archive, row: InstanceRow) -> bool:
-    """Tell whether the file of a held instance is still there: the only copy must not be taken for a second one."""
-    try:
-        return archive.path_of(row).exists()
-    except ArchiveError:
-        return False
 
 
 def _decide(
@@ -302,6 +303,8 @@ def _store(
         "length": header.size - header.dataset_offset,
         "dataset_offset": header.dataset_offset,
         "digest": bytes.fromhex(digest_of_name(name)),
+        "pixel_digest": verdict.parts and verdict.parts.pixels,
+        "head_digest": verdict.parts and verdict.parts.head,
         "superseded": -1 if returned or late else 0,
         "image": 0 if returned else verdict.image,
         **standing._asdict(),
@@ -333,6 +336,7 @@ def _overtaken(connection: sqlite3.Connection, current: InstanceRow, at: float) 
 def _conclude(archive: Archive, arrival: Arrival, verdict: _Verdict, kind: str) -> Admission:
     """Remove the file if its content is held, and say what happened."""
     name, header, origin, _ = arrival
+    archive.damage.came_again(digest_of_name(name))
     fields: dict[str, Any] = {"instance": header.sop_instance, "study": header.study, "peer": origin.peer}
     if verdict.equal:
         fault("admit.before_remove")

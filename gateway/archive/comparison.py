@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.archive import intact
 from gateway.archive.decoder import same_decoded
 from gateway.archive.images import elsewhere
 from gateway.archive.rows import DERIVED, InstanceRow
@@ -53,6 +54,8 @@ def likeness(archive: Archive, held: InstanceRow, header: Header) -> Likeness:
         for _ in range(2):
             # A checkpoint may move the held file between looking for it and reading it.
             with contextlib.suppress(FileNotFoundError), _file_of(archive, held) as path:
+                if held.kind != DERIVED:
+                    intact.require(archive, held)
                 return _likeness(read_header(path), header)
     except (ArchiveError, ObjectError, OSError) as error:
         event("intake.not_comparable", instance=held.sop_instance, held=held.name, reason=error)

@@ -12,13 +12,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.archive.intact import header_of
 from gateway.archive.rows import DERIVED, PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS, InstanceRow
 from gateway.archive.views import View
 from gateway.conversion.multiframe import PER_FRAME
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import DataSet, Span, integer, items
 from gateway.objects.parse import Syntax, item_ranges, parse_dataset
-from gateway.objects.part10 import read_header
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
@@ -178,16 +178,13 @@ def head_of(archive: Archive, row: InstanceRow) -> Head:
     """
     if row.kind == DERIVED:
         return _derived(archive, row)
-    try:
-        return _received(archive.path_of(row))
-    except FileNotFoundError:  # files move once, from the intake folder to their place
-        return _received(archive.path_of(row))
+    return _received(archive, row)
 
 
-def _received(path: Path) -> Head:
-    header = read_header(path, left=frozenset((PER_FRAME,)))
+def _received(archive: Archive, row: InstanceRow) -> Head:
+    header = header_of(archive, row, frozenset((PER_FRAME,)))
     signed = integer(header.dataset, "PixelRepresentation") == 1
-    return Head(header.dataset, path, Syntax(header.implicit, header.big_endian, signed=signed))
+    return Head(header.dataset, header.path, Syntax(header.implicit, header.big_endian, signed=signed))
 
 
 def _derived(archive: Archive, row: InstanceRow) -> Head:
@@ -205,5 +202,5 @@ def _derived(archive: Archive, row: InstanceRow) -> Head:
         source = archive.instance(next(iter(archive.sources_of(row.sop_instance)), ""))
         if source is None or source.kind == DERIVED:
             raise
-        return _received(archive.path_of(source))
+        return _received(archive, source)
     return Head(dataset, path, Syntax(signed=syntax.signed))

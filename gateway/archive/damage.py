@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.archive.rows import InstanceRow
 
 RECEIVED, RECIPE, RECORD = "received", "recipe", "record"
+# Acknowledged, and damaged before the index knew it.
+QUARANTINED = "quarantined"
 
 
 class Damage(NamedTuple):
@@ -34,7 +36,7 @@ class Damage(NamedTuple):
     name : str
         Archive name of the received file, name of the recipe or of the record.
     kind : str
-        ``received``, ``recipe`` or ``record``.
+        ``received``, ``recipe``, ``record``, or ``quarantined``: a received file that the index never knew.
     study, series, sop_instance, peer : str
         Of the instance it holds, and where that came from; empty for a record.
     reason : str
@@ -128,6 +130,12 @@ class Damages:
                 connection.execute("DELETE FROM damage WHERE name = ?", (name,))
             event("archive.right_again", file=name)
 
+    def came_again(self, digest: str) -> None:
+        """Forget files in ``quarantine/`` of which the very data set has come again."""
+        sql = "SELECT name FROM damage WHERE kind = ? AND substr(name, 1, 32) = ?"
+        for (name,) in self._database.rows(sql, (QUARANTINED, digest)):
+            self.clear(name)
+
     def marked(self, name: str) -> bool:
         """Tell whether a file is noted as damaged."""
         with contextlib.suppress(GatewayError):
@@ -162,6 +170,8 @@ class Damages:
         """Return where a damaged file is, below the data directory."""
         if damage.kind == RECORD:
             return f"records/{damage.name}.json"
+        if damage.kind == QUARANTINED:
+            return f"quarantine/{damage.name}.dcm"
         if damage.kind == RECIPE:
             path = self._files.recipe(damage.name)
         else:
@@ -179,6 +189,8 @@ class Damages:
         """Return what can be done about a damaged file."""
         if damage.kind == RECORD:
             return "keep a copy of data_dir, restore the file from a backup and restart the gateway"
+        if damage.kind == QUARANTINED:
+            return "look who has sent it and have it sent again"
         if damage.kind == RECIPE:
             return "it is made again from the received files; `gateway queue retry` does so now"
         ways = [f"have {damage.peer or 'its sender'} send it again"]

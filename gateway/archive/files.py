@@ -195,6 +195,21 @@ class Files:
         sync_folder(self.quarantine)
         return True
 
+    def keep_damaged(self, path: Path) -> None:
+        """Move a damaged file to ``quarantine/``, beside what is there of it already; nothing if it is gone."""
+        number = 0
+        while (target := self.quarantine / f"{path.stem}.damaged-{number}{path.suffix}").exists():
+            number += 1
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, target)
+            sync_folder(self.quarantine)
+
+    def settled_place(self, name: str) -> Path:
+        """Return where a received object belongs; its folder is made."""
+        path = self.received_path(name)
+        _make_folder(path.parent)
+        return path
+
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give an empty file for something that is needed for a while; if the process dies, a sweep removes it.

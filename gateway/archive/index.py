@@ -240,6 +240,10 @@ class Archive:
         """Return the recipe of a derived object; raises `DamagedError` if it is not the one that was written."""
         return intact.recipe_of(self, row)
 
+    def require(self, row: InstanceRow) -> None:
+        """Read all of a received file; raises `DamagedError` if it is not what was received."""
+        intact.require(self, row)
+
     def named(self, name: str) -> InstanceRow | None:
         """Return the instance of an archive name, of whatever version."""
         found = self._rows("i.name = ?", name)

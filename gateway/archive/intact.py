@@ -6,13 +6,16 @@ derived object in the index and in the record of its conversion; file meta infor
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.archive import digests
 from gateway.archive.damage import RECEIVED, RECIPE
+from gateway.archive.files import digest_of_name
 from gateway.archive.parts import is_preamble
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.errors import ArchiveError, DamagedError, GatewayError, ObjectError
@@ -20,14 +23,16 @@ from gateway.objects.checked import OTHER_BYTES, Checked, damaged
 from gateway.objects.digest import Digest
 from gateway.objects.elements import text
 from gateway.objects.parse import Syntax, parse_dataset
-from gateway.objects.part10 import PREAMBLE, Header, file_meta
-from gateway.objects.recipe import Recipe
-from gateway.objects.stream import ByteSource
+from gateway.objects.part10 import PREAMBLE, Header, file_meta, read_header
+from gateway.objects.recipe import Recipe, digest_of
+from gateway.objects.stream import ByteSource, FileSource
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
 
 _AT_ONCE = 1 << 20
+
+SOURCE_AE_TITLE = 0x00020016
 
 _META = ((0x00020002, "sop_class"), (0x00020003, "sop_instance"), (0x00020010, "transfer_syntax"))
 
@@ -92,10 +97,67 @@ def problem_of(archive: Archive, row: InstanceRow, watch: Callable[[], None] = l
             reason = _read_twice(archive, row)
             if reason:
                 raise found(archive, row, reason)
+            with contextlib.suppress(GatewayError, OSError):
+                digests.fill(archive, row.name, archive.files.locate(row.name))
     except (GatewayError, OSError) as error:
         return str(error)
     archive.damage.clear(row.name)
     return ""
+
+
+def header_of(archive: Archive, row: InstanceRow, left: frozenset[int] = frozenset()) -> Header:
+    """Return the header of a received instance, as it was received.
+
+    Raises
+    ------
+    DamagedError
+        If the file is not what was received.
+    ObjectError
+        If it never could be read.
+    """
+    for again in (False, True):
+        try:
+            path = archive.files.locate(row.name)
+            header = read_header(path, left=left)
+            if _right_head(archive, row, path, header):
+                return header
+        except FileNotFoundError:  # it moves once
+            if not again:
+                continue
+            raise
+        except (ObjectError, ArchiveError, OSError):
+            require(archive, row)
+            raise
+        break
+    require(archive, row)
+    return header
+
+
+def require(archive: Archive, row: InstanceRow) -> None:
+    """Read all of a received file.
+
+    Raises
+    ------
+    DamagedError
+        If it is not what was received.
+    """
+    if reason := _read_twice(archive, row):
+        raise found(archive, row, reason)
+
+
+def require_sources(archive: Archive, names: Iterable[str]) -> None:
+    """Read all of the files that something is made of, and raise `DamagedError` if one is not what was received."""
+    for name in names:
+        if (error := _source_error(archive, name)) is not None:
+            raise error
+
+
+def _right_head(archive: Archive, row: InstanceRow, path: Path, header: Header) -> bool:
+    """Tell whether all of a file but its pixels is known to be right; False if only reading the whole tells."""
+    known = digests.known(archive, row.name)
+    if known is None or not known.head or not right_header(row, header):
+        return False
+    return digests.parts_of(path, header, pixels=False).head == known.head
 
 
 def _source_error(archive: Archive, name: str) -> DamagedError | None:
@@ -110,18 +172,18 @@ def _source_error(archive: Archive, name: str) -> DamagedError | None:
 def _read_twice(archive: Archive, row: InstanceRow) -> str:
     """Return what is wrong with a received file, which may be moved once while it is looked for."""
     try:
-        return _wrong(archive.files.locate(row.name), row)
+        return _wrong(archive, archive.files.locate(row.name), row)
     except FileNotFoundError:
         pass
     except (GatewayError, OSError) as error:
         return _problem(error)
     try:
-        return _wrong(archive.files.locate(row.name), row)
+        return _wrong(archive, archive.files.locate(row.name), row)
     except (GatewayError, OSError) as error:
         return _problem(error)
 
 
-def _wrong(path: Path, row: InstanceRow) -> str:
+def _wrong(archive: Archive, path: Path, row: InstanceRow) -> str:
     with open(path, "rb", buffering=0) as file:
         if os.fstat(file.fileno()).st_size != row.dataset_offset + row.length:
             return "its length is not that of what was received"
@@ -131,24 +193,37 @@ def _wrong(path: Path, row: InstanceRow) -> str:
             digest.update(piece)
     if digest.hexdigest() != row.digest:
         return OTHER_BYTES
-    return "" if _right_meta(meta, row) else "its file meta information is not what was written"
+    return "" if _right_meta(archive, meta, row) else "its file meta information is not what was written"
 
 
-def _right_meta(meta: bytes, row: InstanceRow) -> bool:
+def is_named_by_its_digest(path: Path, name: str, header: Header) -> bool:
+    """Tell whether the data set of a file in the intake folder is the one that its name was made of."""
+    return digest_of(FileSource(path, header.dataset_offset)) == digest_of_name(name)
+
+
+def _right_meta(archive: Archive, meta: bytes, row: InstanceRow) -> bool:
     """Tell whether the file meta information of a received file is what this, or another, version of the box wrote."""
-    expected = file_meta(row.sop_class, row.sop_instance, row.transfer_syntax, row.peer)
     start = len(PREAMBLE)
     if not meta.startswith(b"DICM", start - 4):
         return not meta
     if not is_preamble(meta[: start - 4], row.digest, row.length):
         return False
-    if meta[start:] == expected[start:]:
+    if meta[start:] == _meta(row, row.peer)[start:]:
         return True
     try:
         parsed = parse_dataset(meta, start, len(meta), Syntax())[0]
     except (ObjectError, struct.error, IndexError):
         return False
-    return len(meta) != len(expected) and all(text(parsed, tag) == getattr(row, name) for tag, name in _META)
+    peer = text(parsed, SOURCE_AE_TITLE)
+    if len(meta) == len(_meta(row, peer)):
+        # The same object has come again from somebody else since.
+        known = archive.database.row("SELECT 1 FROM instance WHERE peer = ? LIMIT 1", (peer,))
+        return known is not None and meta[start:] == _meta(row, peer)[start:]
+    return all(text(parsed, tag) == getattr(row, name) for tag, name in _META)
+
+
+def _meta(row: InstanceRow, peer: str) -> bytes:
+    return file_meta(row.sop_class, row.sop_instance, row.transfer_syntax, peer)
 
 
 def right_header(row: InstanceRow, header: Header) -> bool:

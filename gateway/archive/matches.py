@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.archive import forms
+from gateway.archive import forms, intact
 from gateway.archive.attributes import Document, as_json, document, keyword_of, member, tag_named
 from gateway.archive.database import Interrupted
 from gateway.archive.matching import Asked, Sql
@@ -19,8 +19,7 @@ from gateway.archive.query import Output, Query, Statement, header_condition, he
 from gateway.archive.rows import DERIVED
 from gateway.errors import ArchiveError, ObjectError
 from gateway.objects.elements import DataSet, text
-from gateway.objects.part10 import read_header
-from gateway.objects.recipe import Recipe, top_level
+from gateway.objects.recipe import top_level
 from gateway.standard.query_keys import ALTERNATE_SOP_CLASS
 
 if TYPE_CHECKING:
@@ -243,7 +242,14 @@ class _Headers:
 
 
 def header_of(archive: Archive, name: str, kind: str) -> DataSet:
-    """Return the attributes of an instance outside of its pixels and frames."""
-    if kind != DERIVED:
-        return read_header(archive.files.locate(name)).dataset
-    return top_level(Recipe.load(archive.files.recipe(name)))
+    """Return the attributes of an instance outside of its pixels and frames, as they were stored.
+
+    Raises
+    ------
+    ArchiveError, ObjectError
+        If they cannot be read; `DamagedError` if they are not what was stored.
+    """
+    row = archive.named(name)
+    if row is None:
+        raise ArchiveError(name, "the index does not know it any more")
+    return top_level(archive.recipe_of(row)) if kind == DERIVED else intact.header_of(archive, row).dataset

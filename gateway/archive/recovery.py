@@ -6,21 +6,22 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.archive import backfill, lastword, partitions
+from gateway.archive import backfill, intact, lastword, partitions
 from gateway.archive.admission import Arrival, Origin, place
+from gateway.archive.damage import QUARANTINED
 from gateway.archive.durable import sync_folder
 from gateway.archive.succession import RESTORED
 from gateway.errors import ArchiveError, ObjectError, ResourceError
+from gateway.objects.checked import OTHER_BYTES
 from gateway.objects.elements import text
 from gateway.objects.part10 import check_identity, read_header
 from gateway.observe import event, fault, warning
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
-
-SOURCE_AE_TITLE = 0x00020016
 
 # Of an acknowledged object that the index does not take.
 REMEDY = "the file is in intake/ and safe, each start tries again; gateway verify, then gateway verify --rebuild"
@@ -114,11 +115,12 @@ def _recover_file(
     except FileNotFoundError:
         return  # registered meanwhile, and moved
     except ObjectError as error:
-        if archive.files.set_aside(path):
-            report.quarantined.append(path.name)
-            warning("recovery.unreadable", file=path.name, reason=error, remedy="look at it in quarantine/")
+        _set_aside(archive, path, report, str(error))
         return
-    peer = text(header.meta, SOURCE_AE_TITLE)
+    if not intact.is_named_by_its_digest(path, name, header):
+        _set_aside(archive, path, report, f"{header.sop_instance}: {OTHER_BYTES}")
+        return
+    peer = text(header.meta, intact.SOURCE_AE_TITLE)
     arrival = Arrival(name, header, Origin(peer, "", *policy(peer)), archive.clock.now())
     try:
         (admission,) = place(archive, arrival)
@@ -132,6 +134,14 @@ def _recover_file(
         return
     report.indexed += 1
     report.duplicates += admission.name != name
+
+
+def _set_aside(archive: Archive, path: Path, report: RecoveryReport, reason: str) -> None:
+    """Move an acknowledged file that cannot be taken in out of the way, and tell."""
+    if archive.files.set_aside(path):
+        report.quarantined.append(path.name)
+        warning("recovery.unreadable", file=path.name, reason=reason, remedy="look at it in quarantine/")
+        archive.damage.note(path.stem, QUARANTINED, reason)
 
 
 def _take_back(archive: Archive) -> int:

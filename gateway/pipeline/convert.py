@@ -9,14 +9,17 @@ before a delivery is scheduled. Whatever is missing after a crash follows from w
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from gateway.archive import collisions
+from gateway.archive.damage import RECIPE
 from gateway.archive.durable import sync_folder
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, RUNNING, Job
+from gateway.archive.patrol import Patrol
 from gateway.archive.rows import DerivedRow, InstanceRow
 from gateway.archive.senders import DIFFER
 from gateway.archive.views import View, view_named
@@ -37,6 +40,7 @@ from gateway.objects.recipe import top_level
 from gateway.observe import LOGGER, event, fault, warning
 from gateway.pipeline.correction import withdrawals
 from gateway.pipeline.dependants import awaited, guises
+from gateway.pipeline.remake import LEFTOVERS, remade
 from gateway.pipeline.retry import Backoff
 from gateway.pipeline.sound import sound
 from gateway.pipeline.work import Work
@@ -114,6 +118,8 @@ class Converter:
         self.stop = stop
         self._checkpointed = 0.0
         self._untidy = False  # an attempt without room has left something
+        self._patrol = Patrol(archive)
+        self._mended: set[str] = set()
 
     def run(self) -> None:
         """Convert until this process shall end."""
@@ -154,7 +160,8 @@ class Converter:
             self._without_room(job, str(error))
             return True
         except DamagedError as error:
-            held = str(error)
+            self._hold(job, str(error))
+            return True
         except Exception as error:  # nothing about one study may end the box
             LOGGER.exception("conversion of %s", job.study)
             self._again(job, f"{type(error).__name__}: {error}")
@@ -163,15 +170,22 @@ class Converter:
             for destination in self.policy.destinations:
                 self.jobs.schedule(DELIVER, study, destination)
         if held:
-            warning("convert.held", study=job.study, reason=held)
-            self.jobs.hold(job, held, counted=False)
+            self._hold(job, held)
         else:
             self.jobs.finish(job)
         return True
 
+    def _hold(self, job: Job, reason: str) -> None:
+        """Keep a study, or what of it is damaged, until there is another copy or somebody looks."""
+        warning("convert.held", study=job.study, reason=reason)
+        self.jobs.hold(job, reason, counted=False)
+
     def _touched(self, study: str) -> list[str]:
         """Return the studies that the latest conversion of a study has made something in: copies may be in others."""
-        records = self.archive.partitions(study)
+        try:
+            records = self.archive.partitions(study)
+        except DamagedError:  # it is named; what is new in other studies is not known
+            return [study]
         others = {made["study"] for made in records[-1]["companions"]} if records else set()
         return [study, *sorted(others - {study})]
 
@@ -181,6 +195,15 @@ class Converter:
         if now - self._checkpointed >= CHECKPOINT_INTERVAL:
             self._checkpointed = now
             self.archive.checkpoint()
+            self._patrol.step()
+            self._mend()
+
+    def _mend(self) -> None:
+        """Have recipes made again that somebody has found damaged; once, then whenever the study is looked at."""
+        for damage in self.archive.damage.listing():
+            if damage.kind == RECIPE and damage.name not in self._mended:
+                self._mended.add(damage.name)
+                self.jobs.schedule(CONVERT, damage.study)
 
     def _again(self, job: Job, reason: str) -> None:
         delay = self.policy.backoff.delay(job.attempts + 1)
@@ -207,15 +230,17 @@ class Converter:
         """Decide about everything in a study that nothing was decided about; return why something is held."""
         if job.attempts or self._untidy:
             self._put_in_order()
+        unmade = remade(self.archive, job.study, self.policy.identity, lambda: self._progress(0))
         rows = self.archive.unsettled(job.study)
         if not rows:
-            return ""
+            return unmade
         self._wait_for_others(job)
         started = self.archive.clock.monotonic()
         found = sound(self.archive, job.study, rows, lambda: self._progress(0))
         del rows
+        held = "; ".join(filter(None, (unmade, found.reason)))
         if found.work is None:
-            return found.reason
+            return held
         work, found.work = found.work, None
         if job.attempts < ATTEMPTS:
             result = self._convert(work)
@@ -234,7 +259,7 @@ class Converter:
         self.archive.record_conversion(job.study, derived, settled, result.record(job.study), result.standing)
         fault("convert.after_index")
         self._tell(job, work, result, self.archive.clock.monotonic() - started)
-        return found.reason
+        return held
 
     def _wait_for_others(self, job: Job) -> None:
         """Let studies go first that instances of this one refer to; once, as those may wait for others in turn."""
@@ -311,6 +336,8 @@ class Converter:
         Recipes that no record names then are of attempts that did not get that far.
         """
         self.archive.recover(self.policy.recover)
+        for folder in self.archive.files.derived.glob(LEFTOVERS):
+            shutil.rmtree(folder, ignore_errors=True)
         known = {name for (name,) in self.archive.database.rows("SELECT name FROM derived")}
         for path in self.archive.files.derived.rglob("*.recipe"):
             if path.stem not in known:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from gateway.archive import intact
 from gateway.archive.index import Archive
 from gateway.archive.rows import DERIVED, InstanceRow
-from gateway.objects.checked import damaged
+from gateway.errors import DamagedError
 from gateway.objects.stream import ByteSource
 
 _SOURCE_SERIES = """SELECT DISTINCT s.uid FROM derived d JOIN uid_map m ON m.derived = d.id
@@ -53,13 +53,13 @@ class WholeSeries:
             look = len(group) > 1 or self._archive.damage.marked(key)
             self._looked[key] = self._problem(group) if look else ""
         if self._looked[key]:
-            raise damaged(f"series {row.series}", self._looked[key])
+            raise DamagedError(f"series {row.series}", f"is held whole: {self._looked[key]}")
         return self._archive.source_of(row)
 
     def _problem(self, group: Sequence[InstanceRow]) -> str:
         found = [why for row in group if (why := intact.problem_of(self._archive, row, self._watch))]
         more = f"; {len(found) - 1} more files are" if len(found) > 1 else ""
-        return f"{found[0]}{more}; the series is held whole" if found else ""
+        return f"{found[0]}{more}" if found else ""
 
 
 def _grouped(archive: Archive, rows: Sequence[InstanceRow]) -> dict[str, list[InstanceRow]]:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from gateway.archive import intact
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.conversion.extraction import extract
 from gateway.conversion.frame_lists import FrameRequest
@@ -75,6 +76,7 @@ def extracted(
     """
     with archive.files.scratch() as path:
         recipe = extract(_frames(archive, row), request, path, identity, locate=archive.files.locate, watch=watch)
+        intact.require_sources(archive, recipe.sources)
         made = row._replace(
             sop_instance=recipe.sop_instance, transfer_syntax=recipe.transfer_syntax, length=recipe.length
         )

@@ -20,9 +20,11 @@ from archive_tools import (
     store_file,
     tallies,
 )
+from blake3 import blake3
 from real_data import need_set
 
 from gateway import observe
+from gateway.archive import digests, intact
 from gateway.archive.comparison import Likeness
 from gateway.archive.index import Archive
 from gateway.archive.rows import InstanceRow, Settlement
@@ -161,10 +163,60 @@ def test_S6_the_only_copy_is_not_dropped_when_the_one_held_has_vanished(archive:
     first = store(archive, ct())
     archive.files.remove(first.name)
     second = store(archive, ct())
-    assert second.kind == "version"
+    assert (second.kind, second.name) == ("duplicate", first.name), "it has taken the place of the one held"
     row = archive.instance("1.2.3.4.1")
     assert row is not None
     assert b"".join(archive.source_of(row).chunks())
+    assert archive.files.waiting() == []
+
+
+@pytest.mark.parametrize("peer", ["CT1", "ANOTHER"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "empty", "gone", "meta"])
+def test_T9_an_object_that_is_sent_again_takes_the_place_of_its_damaged_copy(
+    archive: Archive, harm: str, peer: str
+) -> None:
+    first = store(archive, ct())
+    row = archive.instance("1.2.3.4.1")
+    path = archive.path_of(row)
+    right = path.read_bytes()
+    wrong = bytearray(right)
+    wrong[{"meta": 200}.get(harm, -1)] ^= 4
+    path.write_bytes({"cut": right[:-7], "empty": b""}.get(harm, bytes(wrong)))
+    if harm == "gone":
+        path.unlink()
+    assert intact.problem_of(archive, row)
+    assert [one.name for one in archive.damage.listing()] == [row.name]
+    again = store(archive, ct(), peer=peer)
+    assert (again.kind, again.name) == ("duplicate", first.name)
+    assert archive.path_of(row).read_bytes()[128:] == right[128:]
+    assert intact.problem_of(archive, row) == ""
+    assert archive.damage.listing() == []
+    kept = list(archive.files.quarantine.iterdir())
+    assert len(kept) == (harm != "gone"), "damaged bytes are kept to look at"
+    assert [one.sop_instance for one in archive.study_sources("1.2.3")] == ["1.2.3.4.1"]
+
+
+def test_T9_a_damaged_copy_is_equal_to_nothing_not_even_to_what_its_bytes_are_now(archive: Archive) -> None:
+    store(archive, ct(), pixels=bytes(32))
+    path = archive.path_of(archive.instance("1.2.3.4.1"))
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    assert store(archive, ct(), pixels=bytes(31) + b"\1").kind == "version"
+
+
+def test_T9_the_index_knows_the_digests_of_pixels_and_header_and_fills_in_what_it_lacks(archive: Archive) -> None:
+    pixels = bytes(range(32))
+    store(archive, ct(), pixels=pixels)
+    row = archive.instance("1.2.3.4.1")
+    known = digests.known(archive, row.name)
+    assert known is not None
+    assert known.pixels == blake3(pixels).digest(length=16)
+    whole = b"".join(archive.source_of(row).chunks())
+    assert known.head == blake3(whole[:-32]).digest(length=16)
+    with archive.database.transaction() as connection:
+        connection.execute("UPDATE instance SET pixel_digest = NULL, head_digest = NULL")
+    assert digests.known(archive, row.name) is None
+    assert intact.problem_of(archive, row) == ""
+    assert digests.known(archive, row.name) == known
 
 
 def syntaxes() -> list[Path]:

@@ -51,7 +51,7 @@ def convert(archive: Archive, clock: HandClock) -> None:
 def deliver(archive: Archive, pacs: Pacs, view: View = View.ENHANCED) -> None:
     target = Target(Destination(pacs.title, "127.0.0.1", pacs.port, "GATEWAY"), view)
     worker = Deliverer(archive, target, Sender(), backoff=Backoff(random=lambda: 0.5))
-    archive.jobs.retry_now()
+    archive.jobs.retry_now(DELIVER)
     while worker.step():
         pass
 
@@ -145,3 +145,74 @@ def test_T9_a_derived_object_of_which_a_part_is_damaged_reaches_nobody(archive: 
 def _running(archive: Archive):
     archive.jobs.retry_now(CONVERT, STUDY)
     return archive.jobs.take(CONVERT)
+
+
+@pytest.mark.parametrize("place", [60, 300, -20, -150])
+def test_T9_a_damaged_recipe_is_made_again_with_the_very_same_bytes(
+    archive: Archive, clock: HandClock, tmp_path: Path, pacs: Pacs, place: int
+) -> None:
+    study = receive(archive, tmp_path, ct_study(4))
+    convert(archive, clock)
+    (made,) = [row for row in archive.select(View.ENHANCED) if row.kind == "derived"]
+    path = archive.path_of(made)
+    right = path.read_bytes()
+    flip(path, place)
+    deliver(archive, pacs)
+    assert pacs.classes_of == {}
+    assert [one["file"] for one in box_status(archive)["damaged"]] == [f"derived/{path.parent.name}/{path.name}"]
+    worker = Converter(archive, ConversionPolicy(destinations=("PACS",)))
+    worker.housekeeping()
+    convert(archive, clock)
+    assert path.read_bytes() == right
+    assert box_status(archive)["damaged"] == []
+    deliver(archive, pacs)
+    assert set(pacs.classes_of) == {made.sop_instance}
+    assert not archive.jobs.listing(study)
+    assert [one.stem for one in archive.files.quarantine.iterdir()] == [f"{path.stem}.damaged-0"]
+
+
+def test_T9_a_damaged_recipe_is_not_made_of_damaged_sources(
+    archive: Archive, clock: HandClock, tmp_path: Path, pacs: Pacs
+) -> None:
+    study = receive(archive, tmp_path, ct_study(3))
+    convert(archive, clock)
+    (made,) = [row for row in archive.select(View.ENHANCED) if row.kind == "derived"]
+    source = archive.study_sources(study)[1]
+    flip(archive.path_of(made), 60)
+    flip(archive.path_of(source), -2)
+    deliver(archive, pacs)
+    Converter(archive, ConversionPolicy(destinations=("PACS",))).housekeeping()
+    convert(archive, clock)
+    deliver(archive, pacs)
+    assert pacs.classes_of == {}
+    assert {one["kind"] for one in box_status(archive)["damaged"]} == {"recipe", "received"}
+    assert source.name in named(archive)
+    assert {(job.kind, job.state) for job in archive.jobs.listing(study)} == {(CONVERT, HELD), (DELIVER, HELD)}
+    # Sent again, everything goes on.
+    flip(archive.path_of(source), -2)
+    archive.jobs.retry_now()
+    convert(archive, clock)
+    deliver(archive, pacs)
+    assert set(pacs.classes_of) == {made.sop_instance}
+    assert box_status(archive)["damaged"] == []
+
+
+def test_T9_a_record_with_a_flipped_bit_is_named_and_the_study_is_held(
+    archive: Archive, clock: HandClock, tmp_path: Path
+) -> None:
+    images = ct_study(4)
+    study = receive(archive, tmp_path, images[:3])
+    convert(archive, clock)
+    (path,) = archive.files.records.glob("partition-*")
+    flip(path, 100)
+    receive(archive, tmp_path, images[3:])
+    convert(archive, clock)
+    assert len(archive.unsettled(study)) == 1
+    (damage,) = box_status(archive)["damaged"]
+    assert (damage["kind"], damage["file"]) == ("record", f"records/{path.name}")
+    assert [job.state for job in archive.jobs.listing() if job.kind == CONVERT] == [HELD]
+    flip(path, 100)
+    archive.jobs.retry_now()
+    convert(archive, clock)
+    assert not archive.unsettled(study)
+    assert box_status(archive)["damaged"] == []
