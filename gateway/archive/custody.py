@@ -7,7 +7,9 @@ delivered is noted in the index only; lost notes mean that something is sent onc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.archive.damage import Damages
@@ -35,14 +37,39 @@ COMMITTED = "committed"
 EXCLUDED = "excluded"
 
 
+class Form(NamedTuple):
+    """The view in which something goes to a destination, and why."""
+
+    view: View
+    reason: str
+
+
 class Decision(NamedTuple):
-    """In which view a study goes to a destination, and why."""
+    """In which view a study goes to a destination, and why.
+
+    Attributes
+    ----------
+    view, reason
+        Of the study as a whole: of all series that are not named in `series`.
+    series : mapping of str to Form
+        By Series Instance UID as received, what was decided about one series and what is made of it.
+    """
 
     study: str
     destination: str
     view: View
     reason: str
     at: float
+    series: Mapping[str, Form] = MappingProxyType({})
+
+    def form_of(self, series: str) -> Form:
+        """Return in which view a received series goes, and what was made of it, and why."""
+        return self.series.get(series) or Form(self.view, self.reason)
+
+    @property
+    def exceptions(self) -> dict[str, Form]:
+        """The series that go in another view than the study as a whole."""
+        return {uid: form for uid, form in self.series.items() if form.view != self.view}
 
 
 class Delivery(NamedTuple):
@@ -120,47 +147,68 @@ class Custody:
 
     def decision(self, study: str, destination: str) -> Decision | None:
         """Return what was decided for a study and a destination, None if nothing was."""
-        sql = "SELECT view, reason, at FROM decision WHERE study = ? AND destination = ?"
+        sql = "SELECT view, reason, at, series FROM decision WHERE study = ? AND destination = ?"
         found = self._database.row(sql, (study, destination))
         if found:
-            return Decision(study, destination, View(found[0]), found[1], found[2])
+            return Decision(study, destination, View(found[0]), found[1], found[2], _forms(json.loads(found[3])))
         return self._recorded(study, destination)
 
     def _recorded(self, study: str, destination: str) -> Decision | None:
         path = self._files.record_path(_record_name(study, destination))
         try:
             record = self._damages.record(path)
-            return Decision(study, destination, view_named(record["view"]), record["reason"], record["at"])
+            forms = _forms(record.get("series", {}))
+            return Decision(study, destination, view_named(record["view"]), record["reason"], record["at"], forms)
         except FileNotFoundError:
             return None
         except (KeyError, ConfigError) as error:
             raise ArchiveError(path.name, "is no delivery record", found=str(error)) from error
 
-    def decide(self, study: str, destination: str, view: View, reason: str = "") -> Decision:
+    def decide(
+        self,
+        study: str,
+        destination: str,
+        view: View,
+        reason: str = "",
+        series: Mapping[str, Form] = MappingProxyType({}),
+    ) -> Decision:
         """Decide once: write the durable record, then the row. What was decided before stays and is returned.
+
+        Parameters
+        ----------
+        study, destination, view, reason
+            See `Decision`.
+        series : mapping of str to Form
+            What is decided about series; more of them may be decided about later.
 
         Raises
         ------
         ResourceError
             If the record cannot be written; nothing is decided then.
         """
-        decision = self.decision(study, destination)
-        if decision is None:
-            decision = Decision(study, destination, view, reason, self._clock.now())
-            record = {**decision._asdict(), "view": name_of(view)}
+        known = self.decision(study, destination)
+        decision = known or Decision(study, destination, view, reason, self._clock.now())
+        decision = decision._replace(series={**series, **decision.series})
+        forms = {uid: [name_of(form.view), form.reason] for uid, form in sorted(decision.series.items())}
+        if decision != known:
+            record = {**decision._asdict(), "view": name_of(decision.view), "series": forms}
             path = self._files.record_path(_record_name(study, destination))
             write_record(path, record)
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO decision (study, destination, view, reason, at) VALUES (?, ?, ?, ?, ?)",
-                (study, destination, int(decision.view), decision.reason, decision.at),
+                "INSERT OR REPLACE INTO decision (study, destination, view, reason, at, series)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (study, destination, int(decision.view), decision.reason, decision.at, json.dumps(forms)),
             )
         return decision
 
     def decisions(self, study: str) -> list[Decision]:
         """Return what the index says was decided about a study, for every destination."""
-        sql = "SELECT study, destination, view, reason, at FROM decision WHERE study = ? ORDER BY destination"
-        return [Decision(row[0], row[1], View(row[2]), row[3], row[4]) for row in self._database.rows(sql, (study,))]
+        sql = "SELECT destination, view, reason, at, series FROM decision WHERE study = ? ORDER BY destination"
+        return [
+            Decision(study, row[0], View(row[1]), row[2], row[3], _forms(json.loads(row[4])))
+            for row in self._database.rows(sql, (study,))
+        ]
 
     def outstanding(self, study: str, destination: str, rows: Sequence[InstanceRow]) -> list[InstanceRow]:
         """Return those of `rows` that the destination does not have with this content.
@@ -285,6 +333,10 @@ class Custody:
         sql = """SELECT sop_instance, digest, state, reason, at, commitment, failure, commitment_reason, commitment_at
             FROM delivery WHERE study = ? AND destination = ?"""
         return {row[0]: _standing(*row[1:]) for row in self._database.rows(sql, (study, destination))}
+
+
+def _forms(series: Mapping[str, Sequence[str]]) -> dict[str, Form]:
+    return {uid: Form(view_named(view), reason) for uid, (view, reason) in series.items()}
 
 
 _DELIVERY = "sop_instance, digest, state, status, reason, attempts, at, tries"

@@ -43,7 +43,8 @@ def of_study(archive: Archive, study: str, jobs: list[Job]) -> list[dict[str, An
         been their turn); ``notified`` of those shall be fetched. ``warnings``: statuses besides Success that came
         with what is delivered, each with its name and the number of instances. ``decoded``: how much was decoded
         without loss. Further ``state`` of the job (``done`` or ``incomplete`` without one), ``mode``, ``form``,
-        ``form_reason``, ``attempts``, ``next_attempt``, ``reason`` and ``commitment``.
+        ``form_reason``, ``exceptions`` (series that go in another form, each with that and the reason), ``attempts``,
+        ``next_attempt``, ``reason`` and ``commitment``.
     """
     found = archive.database.rows("SELECT DISTINCT destination FROM delivery WHERE study = ?", (study,))
     commitments = commitment_status.of_study(archive.database, study, jobs)
@@ -66,6 +67,7 @@ def _destination(archive: Archive, study: str, name: str, decision: Decision | N
         "mode": "pull" if decision is not None and decision.reason == FETCHES else "push",
         "form": name_of(decision.view) if decision is not None else None,
         "form_reason": decision.reason if decision is not None else "",
+        "exceptions": _exceptions(decision) if decision is not None else [],
         "total": total,
         "delivered": states[DELIVERED],
         "notified": states[NOTIFIED],
@@ -83,6 +85,13 @@ def _destination(archive: Archive, study: str, name: str, decision: Decision | N
         "next_attempt": job.not_before if job and job.state == WAITING else None,
         "reason": (job.reason if job else "") or (reasons[0] if reasons else ""),
     }
+
+
+def _exceptions(decision: Decision) -> list[dict[str, Any]]:
+    return [
+        {"series": uid, "form": name_of(form.view), "reason": form.reason}
+        for uid, form in sorted(decision.exceptions.items())
+    ]
 
 
 def _counted(archive: Archive, study: str, name: str, decision: Decision | None) -> _Counts:

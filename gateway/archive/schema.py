@@ -249,10 +249,11 @@ _DAMAGE = (
 )
 
 # tries: how often in a row an instance met the same fate at a destination. What was refused before this was known is
-# tried once more; from now on it is not tried for ever.
-_TRIES = (
+# tried once more; from now on it is not tried for ever. series: what was decided about single series.
+_DELIVERIES = (
     "ALTER TABLE delivery ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
     "UPDATE delivery SET state = 'failed' WHERE state = 'refused'",
+    "ALTER TABLE decision ADD COLUMN series TEXT NOT NULL DEFAULT '{}'",
     "CREATE INDEX delivery_refused ON delivery(destination, sop_instance) WHERE state = 'refused'",
 )
 
@@ -268,7 +269,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0009_promises", _PROMISES),
     ("0012_collisions", _COLLISIONS),
     ("0014_damage", _DAMAGE),
-    ("0016_tries", _TRIES),
+    ("0016_deliveries", _DELIVERIES),
 )
 
 

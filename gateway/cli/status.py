@@ -221,8 +221,14 @@ def _delivered(destination: dict[str, Any], form: str) -> str:
     why = f": {destination['form_reason']}" if form == "classic" and destination["form_reason"] else ""
     native = f", {destination['decoded']} of them decoded without loss" if destination["decoded"] else ""
     done = "fetched" if destination["mode"] == "pull" else "delivered"
-    how = f" as {form}{why}" if form and destination["delivered"] else ""
+    how = f" as {form}{why}{_otherwise(destination)}" if form and destination["delivered"] else ""
     return f"{done} {count(destination['delivered'], 'object')}{how}{native}{warned(destination)}"
+
+
+def _otherwise(destination: dict[str, Any]) -> str:
+    """Say which series have gone in another form than the study, and why."""
+    found = Counter((one["form"], one["reason"]) for one in destination["exceptions"])
+    return "".join(f"; {count(n, 'series', 'series')} as {form}: {why}" for (form, why), n in found.items())
 
 
 def warned(destination: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydicom.uid import UID
@@ -25,6 +25,7 @@ from gateway.archive.rows import RECEIVED, InstanceRow
 from gateway.archive.views import View, name_of
 from gateway.errors import NetworkError, Rejected
 from gateway.observe import event, fault, warning
+from gateway.pipeline.form import Forms
 from gateway.pipeline.retry import Backoff
 from gateway.pipeline.sequels import BUSY_IN_A_ROW, Tally, of_answer, of_break, reasons
 from gateway.pipeline.visits import INTERRUPTED, Held, Target, Visits, due_to
@@ -33,7 +34,6 @@ from gateway.retrieval.decompress import Decompressing, was_decoded
 from gateway.retrieval.engine import Destination, Outbound, OutboundAssociation, associations, run
 from gateway.retrieval.rendition import Deflating, Offer, Rendition, choose, refusal, was_deflated
 from gateway.retrieval.transcript import Fate, Outcome, Transcript
-from gateway.standard.sop_classes import ENHANCED_CLASSES
 from gateway.standard.statuses import Kind, describe, kind_of
 
 # Seconds between two questions whether a destination takes by now what it has refused unsent.
@@ -89,6 +89,7 @@ class Deliverer(Visits):
     ) -> None:
         super().__init__(archive, target, backoff=backoff, stop=stop, grace=grace)
         self.outbound = Attentive(outbound, self._note)
+        self.forms = Forms(archive, target, self._refusals)
         self._accepted: dict[str, set[str]] = {}  # transfer syntaxes by SOP class, as it has said last
         self._busy: set[str] = set()  # instances in a row that it was too short of something for
         self._took = False  # something since it has broken off the last time
@@ -111,7 +112,7 @@ class Deliverer(Visits):
         """Bring a study to the destination."""
         if job.hurried:
             self.custody.forgive(job.study, self.target.name)
-        view = self._view(job.study)
+        view = self.forms.view(job.study)
         due = due_to(self.archive, self.target, job.study, view)
         rows = self._to_try(job.study, due)
         self.custody.expect(job.study, self.target.name, due)
@@ -281,37 +282,11 @@ class Deliverer(Visits):
                 for proposal, _ in associations(self.archive.instances(unsent), self.rendition):
                     self.outbound.connect(self.target.destination, proposal, watch=self.watch).release()
 
-    # The decision
+    # What it takes of what it shall get
 
-    def _view(self, study: str) -> View:
-        """Return the view a study goes in, after asking the destination if that has not been decided."""
-        name = self.target.name
-        known = self.custody.decision(study, name)
-        if known is not None:
-            return known.view
-        view, reason = self.target.view, "as configured"
-        if view == View.ENHANCED:
-            # Images decide; what refers to them goes along.
-            due = due_to(self.archive, self.target, study, view)
-            choice = [row for row in due if not row.views & View.CLASSIC and row.sop_class in ENHANCED_CLASSES]
-            if not choice:
-                # Both forms of the study are the same so far; the question is open until one differs.
-                return view
-            refused = next(self._refused(choice), None)
-            if refused and self.target.when_refused == "hold":
-                raise Held(f"{refused}; the study is held, as configured")
-            if refused:
-                view, reason = View.CLASSIC, f"{refused}; the study goes as classic images, as configured"
-            else:
-                reason = f"{name} takes every enhanced class of the study"
-        fault("deliver.before_decision")
-        view = self.custody.decide(study, name, view, reason).view
-        fault("deliver.after_decision")
-        event("deliver.decided", study=study, destination=name, view=name_of(view), reason=reason)
-        return view
-
-    def _refused(self, rows: list[InstanceRow]) -> Iterator[str]:
-        """Propose what `rows` need and yield in plain words what the destination does not take."""
+    def _refusals(self, rows: list[InstanceRow]) -> dict[str, str]:
+        """Propose what `rows` need and return why the destination does not take some, by SOP Instance UID."""
+        found = {}
         for proposal, indexes in associations(rows, self.rendition):
             association = self.outbound.connect(self.target.destination, proposal, watch=self.watch)
             association.release()
@@ -319,4 +294,5 @@ class Deliverer(Visits):
             for row in (rows[index] for index in indexes):
                 accepted = association.accepted(row.sop_class)
                 if choose(row, accepted, self.rendition) is None:
-                    yield refusal(row, accepted)
+                    found[row.sop_instance] = refusal(row, accepted)
+        return found

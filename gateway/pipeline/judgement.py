@@ -13,7 +13,8 @@ from typing import NamedTuple
 from gateway.archive import collisions
 from gateway.archive.carriers import Carriers
 from gateway.archive.custody import COMMITTED as COMMITTED_THERE
-from gateway.archive.custody import DELIVERED, REFUSED, Standing
+from gateway.archive.custody import DELIVERED, REFUSED, Decision, Standing
+from gateway.archive.due import origins
 from gateway.archive.index import Archive
 from gateway.archive.promises import COMMITTED, Reference, Verdict
 from gateway.archive.rows import DERIVED, InstanceRow
@@ -77,7 +78,7 @@ class Judge:
         self._archive = archive
         self._terms = terms
         self._called = called
-        self._views: dict[tuple[str, str], View] = {}
+        self._decisions: dict[tuple[str, str], Decision | None] = {}
         self._standings: dict[tuple[str, str], dict[str, Standing]] = {}
         self._recipes: dict[str, str] = {}
         self._several: dict[str, int] = {}
@@ -144,7 +145,7 @@ class Judge:
 
     def _at(self, place: Place, row: InstanceRow, carriers: Carriers) -> Verdict | Waiting | None:
         """Return what keeps an instance from being safe at a destination, None if nothing does."""
-        found = carriers.of(row, self._view(row.study, place))
+        found = carriers.of(row, self._view(row, place))
         if not found:
             return Waiting(f"is in no object for {place.name}")
         for carrier in found:
@@ -157,13 +158,19 @@ class Judge:
                 return _short_of(place, standing)
         return None
 
-    def _view(self, study: str, place: Place) -> View:
-        """Return the view a study goes to a destination in."""
-        key = (study, place.name)
-        if key not in self._views:
-            decision = self._archive.custody.decision(*key)
-            self._views[key] = decision.view if decision else place.view
-        return self._views[key]
+    def _view(self, row: InstanceRow, place: Place) -> View:
+        """Return the view that a series goes to a destination in."""
+        key = (row.study, place.name)
+        if key not in self._decisions:
+            self._decisions[key] = self._archive.custody.decision(*key)
+        decision = self._decisions[key]
+        if decision is None:
+            return place.view
+        return (
+            decision.form_of(origins(self._archive, (row,))[row.sop_instance]).view
+            if decision.series
+            else decision.view
+        )
 
     def _standing(self, study: str, destination: str) -> dict[str, Standing]:
         key = (study, destination)
@@ -181,7 +188,9 @@ def _short_of(place: Place, standing: Standing) -> Verdict | Waiting:
     why = f": {standing.reason}" if standing.reason else ""
     if standing.state != REFUSED:
         return Waiting(f"{standing.state} at {place.name}{why}")
-    # What it does not have (any more) is delivered again, what it has not taken is offered again.
-    if standing.commitment == REFUSED and standing.failure not in (None, NO_SUCH_OBJECT):
+    # What it does not have (any more) is delivered again; what it will not take is not.
+    if standing.commitment == REFUSED:
+        if standing.failure in (None, NO_SUCH_OBJECT):
+            return Waiting(f"refused by {place.name}{why}")
         return Verdict(standing.failure or PROCESSING_FAILURE, f"{place.name} does not commit to it{why}")
-    return Waiting(f"refused by {place.name}{why}")
+    return Verdict(PROCESSING_FAILURE, f"not deliverable to {place.name}{why}")

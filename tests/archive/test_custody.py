@@ -36,7 +36,7 @@ def convert(archive: Archive) -> None:
 def test_what_was_decided_once_stays(archive: Archive, clock: HandClock) -> None:
     assert archive.custody.decision(STUDY, "PACS") is None
     first = archive.custody.decide(STUDY, "PACS", View.ENHANCED, "takes them")
-    assert first == (STUDY, "PACS", View.ENHANCED, "takes them", clock.time)
+    assert first == (STUDY, "PACS", View.ENHANCED, "takes them", clock.time, {})
     clock.time += 1
     assert archive.custody.decide(STUDY, "PACS", View.CLASSIC, "changed its mind") == first
     assert archive.custody.decision(STUDY, "PACS") == first

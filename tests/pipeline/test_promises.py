@@ -297,12 +297,23 @@ def test_J1_what_is_not_safe_in_time_is_reported_as_failed(clock: HandClock, arc
     promises = Promises(archive, ARCHIVE, patience=24 * HOUR)
     asked = promises.ask(uid(1), uid(2))
     deliver(archive, ARCHIVE, uid(1))
-    archive.custody.failed(STUDY, "ARCHIVE", archive.instances([uid(2)])[0], 0xA700, "disk full", refused=True)
+    archive.custody.failed(STUDY, "ARCHIVE", archive.instances([uid(2)])[0], 0xA700, "disk full")
     clock.time += 23 * HOUR
     assert promises.found(asked) == {uid(1): COMMITTED, uid(2): None}
     clock.time += HOUR
     assert promises.found(asked) == {uid(1): COMMITTED, uid(2): PROCESSING_FAILURE}
-    assert promises.reason(asked) == "not safe after 24 hours: refused by ARCHIVE: disk full"
+    assert promises.reason(asked) == "not safe after 24 hours: pending at ARCHIVE: disk full"
+
+
+def test_T12_what_is_not_deliverable_fails_at_once_and_keeps_the_commitment_of_nothing_else(archive: Archive) -> None:
+    fill(archive)
+    promises = Promises(archive, ARCHIVE)
+    asked = promises.ask(uid(1), uid(2))
+    deliver(archive, ARCHIVE, uid(1))
+    why = "peer does not accept Grayscale Softcopy Presentation State Storage"
+    archive.custody.failed(STUDY, "ARCHIVE", archive.instances([uid(2)])[0], None, why, refused=True, tries=0)
+    assert promises.found(asked) == {uid(1): COMMITTED, uid(2): PROCESSING_FAILURE}
+    assert promises.reason(asked) == f"not deliverable to ARCHIVE: {why}"
 
 
 def test_J1_request_is_looked_at_again_at_the_latest_when_patience_ends(clock: HandClock, archive: Archive) -> None:
