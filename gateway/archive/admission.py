@@ -19,9 +19,7 @@ from gateway.archive.comparison import Likeness, likeness
 from gateway.archive.digests import Parts, parts_of
 from gateway.archive.durable import storage_errors
 from gateway.archive.entities import (
-    describe,
     describe_instance,
-    find_series,
     insert_instance,
     insert_references,
     referred,
@@ -31,6 +29,7 @@ from gateway.archive.entities import (
 from gateway.archive.files import digest_of_name
 from gateway.archive.heal import is_held
 from gateway.archive.jobs import CONVERT
+from gateway.archive.keys import find_place, said_by
 from gateway.archive.partitions import OWN_REASON
 from gateway.archive.rows import Admission, InstanceRow
 from gateway.archive.views import ALL_VIEWS, NO_VIEW, fresh_views
@@ -293,7 +292,7 @@ def _store(
         standing = _Standing(int(NO_VIEW), 1, f"superseded by {old.name}")
     elif old is not None:
         retire(connection, old.id, f"superseded by {name}")
-    series = find_series(connection, header.study, header.series, archive.clock.now(), lambda: describe(header.dataset))
+    place = find_place(connection, header.study, header.series, archive.clock.now(), said_by(header.dataset))
     row = _source(arrival) | {
         "sop_instance": header.sop_instance,
         "sop_class": header.sop_class,
@@ -309,7 +308,7 @@ def _store(
         "image": 0 if returned else verdict.image,
         **standing._asdict(),
     }
-    instance = insert_instance(connection, series, row, describe_instance(header.dataset))
+    instance = insert_instance(connection, place, row, describe_instance(header.dataset))
     insert_references(connection, instance, references)
     if returned:
         supersede(connection, instance, standing.reason)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.archive.intact import header_of
+from gateway.archive.keys import ANYWHERE, latest_series, latest_study
 from gateway.archive.rows import DERIVED, PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS, InstanceRow
 from gateway.archive.views import View
 from gateway.conversion.multiframe import PER_FRAME
@@ -24,20 +24,27 @@ if TYPE_CHECKING:
     from gateway.archive.index import Archive
 
 
+_OF_PATIENT = ("patient_id", "issuer")  # the only columns of patient itself
+
+
 def _columns(table: str, columns: dict[str, str]) -> str:
-    return ", ".join(f"{table}.{column}" for column in columns)
+    return ", ".join(f"{'p' if column in _OF_PATIENT else table}.{column}" for column in columns)
 
 
-_STUDIES = "SELECT uid FROM study WHERE uid = ?1 OR accession = ?1 AND accession <> '' ORDER BY uid"
+_STUDIES = f"""SELECT t.uid FROM study t WHERE (t.uid = ?1 OR ?1 <> '' AND t.id IN
+        (SELECT k.study FROM study_keys k WHERE k.accession = ?1 AND {ANYWHERE}))
+    AND EXISTS (SELECT 1 FROM study_tally y WHERE y.study = t.id AND y.instances > 0) ORDER BY t.uid"""
 
-_STUDY = f"""SELECT {_columns("p", PATIENT_COLUMNS)}, {_columns("t", STUDY_COLUMNS)},
+_STUDY = f"""SELECT {_columns("k", PATIENT_COLUMNS)}, {_columns("k", STUDY_COLUMNS)},
         coalesce(y.series, 0), coalesce(y.instances, 0)
-    FROM study t JOIN patient p ON p.id = t.patient LEFT JOIN study_tally y ON y.study = t.id AND y.view = ?2
-    WHERE t.uid = ?1"""
+    FROM study t JOIN study_keys k ON k.id = coalesce({{latest}}, {{received}}) JOIN patient p ON p.id = k.patient
+    LEFT JOIN study_tally y ON y.study = t.id AND y.view = ?
+    WHERE t.uid = ?"""
 
-_SERIES = f"""SELECT s.uid, {_columns("s", SERIES_COLUMNS)}, y.instances
-    FROM study t JOIN series s ON s.study = t.id JOIN series_tally y ON y.series = s.id AND y.view = ?2
-    WHERE t.uid = ?1 AND y.instances > 0"""
+_SERIES = f"""SELECT s.uid, {_columns("g", SERIES_COLUMNS)}, y.instances
+    FROM study t JOIN series s ON s.study = t.id JOIN series_tally y ON y.series = s.id AND y.view = ?
+    JOIN series_keys g ON g.id = {{latest}}
+    WHERE t.uid = ? AND y.instances > 0"""
 
 
 @dataclass(frozen=True)
@@ -120,18 +127,35 @@ def study_contents(archive: Archive, study: str, view: View) -> StudyContents:
     ArchiveError
         If there is no such study.
     """
-    found = archive.database.row(_STUDY, (study, int(view)))
+    latest, received = (latest_study(one, "lk.study = t.id") for one in (view, View.RECEIVED))
+    sql = _STUDY.format(latest=latest.text, received=received.text)
+    found = archive.database.row(sql, (*latest.values, *received.values, int(view), study))
     if found is None:
         raise ArchiveError(study, "no such study here", expected="a Study Instance UID")
     *values, series_count, instance_count = found
-    known = {uid: rest for uid, *rest in archive.database.rows(_SERIES, (study, int(view)))}
+    newest = latest_series(view)
+    sql = _SERIES.format(latest=newest.text)
+    known = {uid: rest for uid, *rest in archive.database.rows(sql, (int(view), *newest.values, study))}
+    members: dict[str, list[InstanceRow]] = {}
+    for row in archive.study_instances(study, view):
+        members.setdefault(row.series, []).append(row)
     series = []
-    for uid, rows in groupby(archive.study_instances(study, view), key=lambda row: row.series):
+    for uid, rows in members.items():
         # A series that has come between the two queries is there the next time.
         if uid in known:
             *columns, count = known[uid]
-            series.append(SeriesContents(uid, _named(SERIES_COLUMNS, columns), count, list(rows)))
+            series.append(SeriesContents(uid, _named(SERIES_COLUMNS, columns), count, sorted(rows, key=_position)))
+    series.sort(key=lambda one: _ordered(one.columns["SeriesNumber"], one.uid))
     return StudyContents(study, _named(PATIENT_COLUMNS | STUDY_COLUMNS, values), series_count, instance_count, series)
+
+
+def _position(row: InstanceRow) -> tuple[bool, int, str]:
+    return _ordered(row.instance_number, row.sop_instance)
+
+
+def _ordered(number: str | int | None, uid: str) -> tuple[bool, int, str]:
+    """Return by what is sorted: the number, where there is none before all others."""
+    return number is not None, int(number or 0), uid
 
 
 def _named(columns: dict[str, str], values: list) -> dict[str, str | int | None]:

@@ -1,10 +1,10 @@
-"""Writing patients, studies, series and instances into the index; always inside a transaction."""
+"""What the index holds of an object, and writing instances into it; always inside a transaction."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from gateway.archive import forms
 from gateway.archive.attributes import as_json, document, member, tag_named
@@ -15,12 +15,15 @@ from gateway.archive.rows import (
     STUDY_COLUMNS,
     columns_of,
     instance_columns,
-    patient_scope,
 )
 from gateway.conversion.references import referenced
 from gateway.objects.elements import DataSet, items, text
+from gateway.objects.remembered import remembered
 from gateway.standard.anatomy import BODY_PARTS
 from gateway.standard.query_keys import COMPUTED, FURTHER_KEYS, IMAGE, KEYS, PATIENT, SERIES, STUDY
+
+if TYPE_CHECKING:
+    from gateway.archive.keys import Place
 
 Description = dict[str, dict[str, Any]]
 
@@ -41,6 +44,15 @@ _DOCUMENTS: dict[str, tuple[str, ...]] = {
 
 def describe(ds: DataSet) -> Description:
     """Return what the index holds of an object, entity by entity."""
+    return describe_entities(ds) | describe_instance(ds)
+
+
+@remembered
+def describe_entities(ds: DataSet) -> Description:
+    """Return what the index holds of an object's patient, study and series, and the anatomic regions that it shows.
+
+    The images of a series agree in it; nobody may change what this returns.
+    """
     patient, study = columns_of(ds, PATIENT_COLUMNS), columns_of(ds, STUDY_COLUMNS)
     return {
         "patient": patient | name_columns(patient["name"]) | _document(ds, PATIENT) | {"indexed": 1},
@@ -50,16 +62,13 @@ def describe(ds: DataSet) -> Description:
         | _document(ds, STUDY)
         | {"indexed": 1},
         "series": columns_of(ds, SERIES_COLUMNS) | _document(ds, SERIES) | {"indexed": 1},
-        **describe_instance(ds),
+        "regions": dict.fromkeys(_regions(ds)),
     }
 
 
 def describe_instance(ds: DataSet) -> Description:
-    """Return what the index holds of an instance alone, and the anatomic regions that it shows."""
-    return {
-        "instance": instance_columns(ds) | _document(ds, IMAGE),
-        "regions": dict.fromkeys(_regions(ds)),
-    }
+    """Return what the index holds of an instance alone."""
+    return {"instance": instance_columns(ds) | _document(ds, IMAGE)}
 
 
 def name_columns(name: str) -> dict[str, Any]:
@@ -101,37 +110,10 @@ def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]
     return connection.execute(sql, tuple(values.values())).lastrowid or 0
 
 
-def find_series(
-    connection: sqlite3.Connection, study: str, series: str, now: float, description: Callable[[], Description]
-) -> int:
-    """Return the id of a series, made together with its study and patient when they are new.
-
-    What is known of an entity comes from the first instance that names it.
-    """
-    sql = "SELECT s.id, t.id FROM study t LEFT JOIN series s ON s.study = t.id AND s.uid = ? WHERE t.uid = ?"
-    series_id, study_id = connection.execute(sql, (series, study)).fetchone() or (None, None)
-    if study_id is not None:
-        connection.execute("UPDATE study SET updated_at = ? WHERE id = ?", (now, study_id))
-    if series_id is not None:
-        return series_id
-    known = description()
-    if study_id is None:
-        patient_id = _find_patient(connection, patient_scope(known["patient"], study), known["patient"])
-        made = {"uid": study, "patient": patient_id, "created_at": now, "updated_at": now}
-        study_id = insert(connection, "study", made | known["study"])
-    return insert(connection, "series", {"study": study_id, "uid": series} | known["series"])
-
-
-def _find_patient(connection: sqlite3.Connection, scope: str, columns: dict[str, Any]) -> int:
-    found = connection.execute("SELECT id FROM patient WHERE scope = ?", (scope,)).fetchone()
-    return found[0] if found else insert(connection, "patient", {"scope": scope} | columns)
-
-
-def insert_instance(connection: sqlite3.Connection, series: int, row: dict[str, Any], description: Description) -> int:
-    """Insert an instance of a series, as `describe` has described it, and return its id."""
-    sql = "INSERT OR IGNORE INTO series_region (series, region) VALUES (?, ?)"
-    connection.executemany(sql, ((series, region) for region in description.get("regions", ())))
-    return insert(connection, "instance", {"series": series} | row | description["instance"])
+def insert_instance(connection: sqlite3.Connection, place: Place, row: dict[str, Any], description: Description) -> int:
+    """Insert an instance where `find_place` has found its place, as `describe` has described it, and return its id."""
+    where = {"series": place.series, "series_keys": place.keys}
+    return insert(connection, "instance", where | row | description["instance"])
 
 
 def referred(ds: DataSet) -> set[str]:

@@ -13,9 +13,20 @@ from gateway.archive.damage import Damages
 from gateway.archive.database import Database
 from gateway.archive.files import Files, ReceivedSource
 from gateway.archive.jobs import Jobs
+from gateway.archive.keys import of_patient
 from gateway.archive.promises import Promises
 from gateway.archive.recovery import RecoveryReport
-from gateway.archive.rows import COLUMNS, DERIVED, ORDER, Admission, DerivedRow, InstanceRow, Settlement, instance_row
+from gateway.archive.rows import (
+    COLUMNS,
+    DERIVED,
+    FROM,
+    ORDER,
+    Admission,
+    DerivedRow,
+    InstanceRow,
+    Settlement,
+    instance_row,
+)
 from gateway.archive.views import View
 from gateway.clock import Clock
 from gateway.conversion.held import Guise
@@ -24,8 +35,6 @@ from gateway.objects.recipe import Recipe
 from gateway.objects.stream import ByteSource
 
 __all__ = ["Admission", "Archive", "DerivedRow", "InstanceRow", "RecoveryReport", "Settlement"]
-
-_FROM = "instance i JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study"
 
 # Argument of `Archive.select` and the condition it stands for; lists travel as one JSON parameter.
 _KEYS = {
@@ -144,21 +153,20 @@ class Archive:
         view : View
             One view.
         patient, issuer : str, optional
-            Patient ID and Issuer of Patient ID.
+            Patient ID and Issuer of Patient ID; of a study that is under several patients, by either.
         study, series, instance : sequence of str
             UIDs; an empty one is no condition.
         """
-        tables, conditions, values = _FROM, ["i.views & ?"], [int(view)]
-        for column, text in (("patient_id", patient), ("issuer", issuer)):
-            if text is not None:
-                tables = f"{_FROM} JOIN patient p ON p.id = t.patient"
-                conditions.append(f"p.{column} = ?")
-                values.append(text)  # type: ignore[arg-type]
+        conditions, values = ["i.views & ?"], [int(view)]
+        if patient is not None or issuer is not None:
+            found = of_patient(view, patient, issuer)
+            conditions.append(f"t.id IN ({found.text})")
+            values += found.values
         for key, uids in (("study", study), ("series", series), ("instance", instance)):
             if uids:
                 conditions.append(_KEYS[key])
                 values.append(json.dumps([uids] if isinstance(uids, str) else list(uids)))  # type: ignore[arg-type]
-        sql = f"SELECT {COLUMNS} FROM {tables} WHERE {' AND '.join(conditions)} ORDER BY {ORDER}"
+        sql = f"SELECT {COLUMNS} FROM {FROM} WHERE {' AND '.join(conditions)} ORDER BY {ORDER}"
         return [instance_row(row) for row in self.database.rows(sql, values)]
 
     def study_instances(self, study: str, view: View) -> list[InstanceRow]:
@@ -191,8 +199,7 @@ class Archive:
 
         Conversion Sources count as no reference (PS3.4 C.3.5 note 3).
         """
-        sql = f"""SELECT r.sop_instance, {COLUMNS} FROM reference r JOIN instance i ON i.id = r.from_instance
-            JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study
+        sql = f"""SELECT r.sop_instance, {COLUMNS} FROM {FROM} JOIN reference r ON r.from_instance = i.id
             WHERE r.sop_instance IN (SELECT value FROM json_each(?)) AND i.superseded = 0
             ORDER BY {ORDER}, r.sop_instance"""
         found = self.database.rows(sql, (json.dumps(list(sop_instances)),))
@@ -210,7 +217,7 @@ class Archive:
         return (row[0] if row else 0) or 0
 
     def _rows(self, condition: str, *values: object) -> list[InstanceRow]:
-        sql = f"SELECT {COLUMNS} FROM {_FROM} WHERE {condition} ORDER BY {ORDER}"
+        sql = f"SELECT {COLUMNS} FROM {FROM} WHERE {condition} ORDER BY {ORDER}"
         return [instance_row(row) for row in self.database.rows(sql, values)]
 
     # Content

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive.entities import describe, find_series, insert, insert_instance, insert_references, referred
+from gateway.archive.entities import describe, insert, insert_instance, insert_references, referred
 from gateway.archive.files import digest_of_name, key_of
+from gateway.archive.keys import find_place, said
 from gateway.archive.records import encoded, write_record
 from gateway.archive.rows import DerivedRow, Settlement
 from gateway.errors import DamagedError
@@ -149,6 +150,16 @@ def _original(connection: sqlite3.Connection, uid: str) -> bool:
     return connection.execute(sql, (uid,)).fetchone() is not None
 
 
+def _reception(connection: sqlite3.Connection, one: Mapping[str, Any]) -> float | None:
+    """Return when the last source of an object came, or the last object it refers to: the same whenever it is asked."""
+    for column, names in (("name", [file for file, _ in one["frames"]]), ("sop_instance", one["references"])):
+        sql = f"SELECT max(received_at) FROM instance WHERE {column} IN (SELECT value FROM json_each(?))"
+        (latest,) = connection.execute(sql, (json.dumps(names),)).fetchone()
+        if latest is not None:
+            return latest
+    return None
+
+
 def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: float) -> None:
     uid, digest = one["sop_instance"], bytes.fromhex(one["digest"])
     common = {"sop_instance": uid, "sop_class": one["sop_class"], "name": one["name"], "digest": digest}
@@ -172,7 +183,7 @@ def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: f
         (OWN_REASON, uid),
     )
     description = one["description"]
-    series = find_series(connection, one["study"], one["series"], now, lambda: description)
+    place = find_place(connection, one["study"], one["series"], now, said(description))
     row = common | {
         "kind": "derived",
         "transfer_syntax": one["transfer_syntax"],
@@ -185,7 +196,7 @@ def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: f
         "called": "",
         "convert": 0,
         "prior": int(one["prior"]),
-        "received_at": now,
+        "received_at": _reception(connection, one) or now,
     }
-    instance = insert_instance(connection, series, row, description)
+    instance = insert_instance(connection, place, row, description)
     insert_references(connection, instance, one["references"])

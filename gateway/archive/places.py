@@ -1,6 +1,7 @@
 """Where the index has each key: columns, documents, tallies of the view asked (PS3.4 C.6, C.3.4).
 
-Tables in a statement: patient p, study t, series s, instance i.
+Tables in a statement: patient p, study t, series s, instance i; study_keys k and series_keys g have what instances say
+of patient and study, and of the series (`gateway.archive.keys`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gateway.archive.keys import current_series, current_study, latest_series, latest_study
 from gateway.archive.matching import Column, Sql, date_column, number_column, text_column
 from gateway.archive.moments import Moment
 from gateway.archive.views import View
@@ -17,20 +19,20 @@ from gateway.standard.query_keys import COMPUTED, FURTHER_KEYS, IMAGE, KEYS, LEV
 COLUMNS: dict[str, Column] = {
     "PatientID": text_column("p.patient_id"),
     "IssuerOfPatientID": text_column("p.issuer"),
-    "PatientName": Column("p.name", ("p.name_a", "p.name_i", "p.name_p", "p.sound"), "p.name_a = ''"),
-    "PatientSex": text_column("p.sex"),
+    "PatientName": Column("k.name", ("k.name_a", "k.name_i", "k.name_p", "k.sound"), "k.name_a = ''"),
+    "PatientSex": text_column("k.sex"),
     "StudyInstanceUID": text_column("t.uid"),
-    "StudyDate": date_column("t.date", "t.day"),
-    "StudyTime": date_column("t.time", "t.clock"),
-    "StudyID": text_column("t.study_id"),
-    "AccessionNumber": text_column("t.accession"),
-    "StudyDescription": text_column("t.description"),
+    "StudyDate": date_column("k.date", "k.day"),
+    "StudyTime": date_column("k.time", "k.clock"),
+    "StudyID": text_column("k.study_id"),
+    "AccessionNumber": text_column("k.accession"),
+    "StudyDescription": text_column("k.description"),
     "SeriesInstanceUID": text_column("s.uid"),
-    "SeriesNumber": number_column("s.number"),
-    "Modality": text_column("s.modality"),
-    "SeriesDescription": text_column("s.description"),
-    "BodyPartExamined": text_column("s.body_part"),
-    "ProtocolName": text_column("s.protocol"),
+    "SeriesNumber": number_column("g.number"),
+    "Modality": text_column("g.modality"),
+    "SeriesDescription": text_column("g.description"),
+    "BodyPartExamined": text_column("g.body_part"),
+    "ProtocolName": text_column("g.protocol"),
     "SOPInstanceUID": text_column("i.sop_instance"),
     "SOPClassUID": text_column("i.sop_class"),
     "InstanceNumber": number_column("i.number"),
@@ -40,7 +42,7 @@ COLUMNS: dict[str, Column] = {
 }
 
 # All others of these levels are in documents.
-DOCUMENTS: dict[str, str] = {PATIENT: "p.more", STUDY: "t.more", SERIES: "s.more", IMAGE: "i.more"}
+DOCUMENTS: dict[str, str] = {PATIENT: "k.patient_more", STUDY: "k.more", SERIES: "g.more", IMAGE: "i.more"}
 
 HOME: dict[str, str] = {
     keyword: level
@@ -51,22 +53,70 @@ HOME: dict[str, str] = {
 # Not a key: it says how dates and times of a response are meant.
 HOME["TimezoneOffsetFromUTC"] = STUDY
 
-# Id of an entity, that of its parent, and its table as it joins the level above.
+# Id of an entity, that of its parent, and its tables as they join the level above, with all that is said of it.
 IDS: dict[str, str] = {PATIENT: "p.id", STUDY: "t.id", SERIES: "s.id", IMAGE: "i.id"}
-PARENTS: dict[str, str] = {STUDY: "t.patient", SERIES: "s.study", IMAGE: "i.series"}
-TABLES: dict[str, str] = {PATIENT: "patient p", STUDY: "study t", SERIES: "series s", IMAGE: "instance i"}
-
-# The entities of a level with all that is above them.
-SOURCES: dict[str, str] = {
-    PATIENT: "patient p",
-    STUDY: "study t JOIN patient p ON p.id = t.patient",
-    SERIES: "series s JOIN study t ON t.id = s.study JOIN patient p ON p.id = t.patient",
-    IMAGE: (
-        "instance i JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study JOIN patient p ON p.id = t.patient"
-    ),
+PARENTS: dict[str, str] = {STUDY: "k.patient", SERIES: "s.study", IMAGE: "i.series"}
+TABLES: dict[str, str] = {
+    STUDY: "study t JOIN study_keys k ON k.study = t.id",
+    SERIES: "series s JOIN series_keys g ON g.series = s.id",
+    IMAGE: "instance i",
 }
 
-STUDY_MOMENT = Moment(Sql("t.day"), Sql("t.clock"), "t.zone", "t.day")
+# Unique keys of the entities themselves; all others of these levels are what their instances say.
+OF_ENTITY = frozenset(("StudyInstanceUID", "SeriesInstanceUID"))
+
+
+class Version(NamedTuple):
+    """Where is looked for what instances say: the entity, its id there, the tables, and what is in force in a view."""
+
+    entity: str
+    id: str
+    tables: str
+    current: Callable[[View], Sql]
+
+
+def version(level: str, home: str) -> Version | None:
+    """Return where a query of a level looks for keys of a level; None where each entity has its own."""
+    if home == IMAGE:
+        return None
+    if home == SERIES:
+        tables = "series_keys g JOIN study_keys k ON k.id = g.study_keys"
+        return Version("s.id", "g.series", tables, current_series)
+    entity, column = ("p.id", "k.patient") if level == PATIENT else ("t.id", "k.study")
+    return Version(entity, column, "study_keys k JOIN patient p ON p.id = k.patient", current_study)
+
+
+def current(level: str, view: View) -> Sql | None:
+    """Return the condition that what is said of a study or series is in force in a view."""
+    return current_study(view) if level == STUDY else current_series(view) if level == SERIES else None
+
+
+def source(level: str, view: View, patients: tuple[Sql, ...] = ()) -> Sql:
+    """Return the entities of a level with all that is above them, and what the latest instances say of each.
+
+    Parameters
+    ----------
+    level : str
+        The level.
+    view : View
+        One view.
+    patients : tuple of Sql
+        Of which patients a study is to be told, if it is under several.
+    """
+    if level == PATIENT:
+        latest = latest_study(view, "lk.patient = p.id")
+        return Sql(f"patient p JOIN study_keys k ON k.id = {latest.text}", latest.values)
+    study = latest_study(view, "lk.study = t.id", patients)
+    parts = [Sql(f"study t JOIN study_keys k ON k.id = {study.text} JOIN patient p ON p.id = k.patient", study.values)]
+    if level != STUDY:
+        series = latest_series(view)
+        parts.append(Sql(f"JOIN series s ON s.study = t.id JOIN series_keys g ON g.id = {series.text}", series.values))
+    if level == IMAGE:
+        parts.append(Sql("JOIN instance i ON i.series = s.id"))
+    return Sql(" ".join(part.text for part in parts), tuple(value for part in parts for value in part.values))
+
+
+STUDY_MOMENT = Moment(Sql("k.day"), Sql("k.clock"), "k.zone", "k.day")
 
 
 def pending(view: View) -> Sql:
@@ -91,8 +141,8 @@ def visible(level: str, view: View) -> Sql:
         return Sql(text, (int(view),))
     if level == STUDY:
         return _visible_study("t.id", view)
-    study = _visible_study("q.id", view)
-    return Sql(f"EXISTS (SELECT 1 FROM study q WHERE q.patient = p.id AND {study.text})", study.values)
+    study = current_study(view, "q")
+    return Sql(f"EXISTS (SELECT 1 FROM study_keys q WHERE q.patient = p.id AND {study.text})", study.values)
 
 
 def _visible_study(study: str, view: View) -> Sql:
@@ -109,8 +159,11 @@ def is_pending(level: str, view: View) -> Sql:
         return Sql("0")
     waiting = pending(view)
     if level == PATIENT:
-        text = f"EXISTS (SELECT 1 FROM study q WHERE q.patient = p.id AND q.id IN {waiting.text})"
-        return Sql(text, waiting.values)
+        study = current_study(view, "q")
+        text = (
+            f"EXISTS (SELECT 1 FROM study_keys q WHERE q.patient = p.id AND q.study IN {waiting.text} AND {study.text})"
+        )
+        return Sql(text, (*waiting.values, *study.values))
     return Sql(f"t.id IN {waiting.text}", waiting.values)
 
 
@@ -130,11 +183,15 @@ class Computed(NamedTuple):
 
 
 def _of_patient(expression: str) -> Callable[[View], Sql]:
-    return lambda view: Sql(
-        f"(SELECT {expression} FROM study q JOIN study_tally y ON y.study = q.id"
-        " WHERE q.patient = p.id AND y.view = ? AND y.instances > 0)",
-        (int(view),),
-    )
+    def value(view: View) -> Sql:
+        study = current_study(view, "q")
+        return Sql(
+            f"(SELECT {expression} FROM study_tally y WHERE y.view = ? AND y.instances > 0"
+            f" AND y.study IN (SELECT q.study FROM study_keys q WHERE q.patient = p.id AND {study.text}))",
+            (int(view), *study.values),
+        )
+
+    return value
 
 
 def _of_study(column: str) -> Callable[[View], Sql]:
@@ -160,9 +217,9 @@ def _modalities(view: View) -> Sql:
 def regions(view: View) -> Sql:
     """Return the anatomic regions of the series that a study has in a view, as a table of documents of one code."""
     return Sql(
-        "(SELECT DISTINCT r.region AS value FROM series rs JOIN series_region r ON r.series = rs.id"
-        " WHERE rs.study = t.id AND EXISTS"
-        " (SELECT 1 FROM series_tally z WHERE z.series = rs.id AND z.view = ? AND z.instances > 0))",
+        "(SELECT DISTINCT r.region AS value FROM series rs JOIN series_keys rg ON rg.series = rs.id"
+        " JOIN keys_tally z ON z.keys = rg.id AND z.view = ? AND z.instances > 0 JOIN keys_region r ON r.keys = rg.id"
+        " WHERE rs.study = t.id)",
         (int(view),),
     )
 
@@ -202,7 +259,7 @@ COMPUTED_KEYS: dict[str, Computed] = {
     "AnatomicRegionsInStudyCodeSequence": Computed(_regions),
     "StudyUpdateDateTime": Computed(lambda view: Sql("t.updated_at"), settled=False),
     "AlternateRepresentationSequence": Computed(lambda view: Sql(_ALTERNATES), settled=False),
-    "TimezoneOffsetFromUTC": Computed(lambda view: Sql("t.zone"), settled=False),
+    "TimezoneOffsetFromUTC": Computed(lambda view: Sql("k.zone"), settled=False),
     "AvailableTransferSyntaxUID": Computed(
         lambda view: Sql("json_array(i.transfer_syntax, i.sop_class)"), settled=False
     ),

@@ -31,11 +31,15 @@ from gateway.archive.places import (
     DOCUMENTS,
     HOME,
     IDS,
+    OF_ENTITY,
     PARENTS,
-    SOURCES,
     STUDY_MOMENT,
     TABLES,
+    Version,
+    current,
     is_pending,
+    source,
+    version,
     visible,
 )
 from gateway.archive.views import View
@@ -61,6 +65,8 @@ class Query:
         How they match.
     relational : bool
         Whether keys of lower levels choose as well.
+    of_patient : bool
+        Whether the patient is a level of the model: a study under several is told of the one that was asked for.
     after : int, optional
         Only entities with a greater id, in the order of their ids.
     ordered : bool
@@ -72,6 +78,7 @@ class Query:
     keys: tuple[Asked, ...]
     options: Options = field(default_factory=Options)
     relational: bool = False
+    of_patient: bool = False
     after: int | None = None
     ordered: bool = False
 
@@ -130,6 +137,8 @@ class _Translation:
         self.depth = LEVELS.index(query.level)
         self.selected: list[Sql] = []
         self.conditions: list[Sql] = []
+        self.versions: dict[Version, list[Sql]] = {}
+        self.patients: list[Sql] = []
         self.lower: dict[str, list[Sql]] = {}
         self.outputs: list[Output] = []
         self.headers: list[Asked] = []
@@ -150,8 +159,13 @@ class _Translation:
         elif LEVELS.index(home) > self.depth:
             self._lower(asked, keyword, home)
         else:
-            self._condition(self.conditions, asked, keyword, home)
+            self._condition(self._place(keyword, home), asked, keyword, home)
             self._output(asked, keyword, home)
+
+    def _place(self, keyword: str, home: str) -> list[Sql]:
+        """Return the conditions that one of a key of this or a higher level belongs to."""
+        where = None if keyword in COMPUTED_KEYS or keyword in OF_ENTITY else version(self.query.level, home)
+        return self.conditions if where is None else self.versions.setdefault(where, [])
 
     def _header(self, asked: Asked, keyword: str) -> None:
         """Take a key that the index does not have."""
@@ -183,6 +197,8 @@ class _Translation:
             condition = in_document(asked, Member(DOCUMENTS[home]), query.options)
         if condition is not None:
             to.append(condition)
+            if self.query.of_patient and keyword in ("PatientID", "IssuerOfPatientID"):
+                self.patients.append(condition)
 
     def moments(self) -> None:
         """Take the dates and times of the request, each with its partner."""
@@ -198,7 +214,7 @@ class _Translation:
             condition = in_moment(date, time, _moment(keyword, home), options)
             if condition is not None:
                 lower = LEVELS.index(home) > self.depth
-                (self.lower.setdefault(home, []) if lower else self.conditions).append(condition)
+                (self.lower.setdefault(home, []) if lower else self._place(f"{keyword}Date", home)).append(condition)
 
     def _output(self, asked: Asked, keyword: str, home: str) -> None:
         if keyword in COMPUTED_KEYS:
@@ -217,6 +233,14 @@ class _Translation:
                 self.documents[home] = self.select(Sql(DOCUMENTS[home]))
             self.outputs.append(Output(asked, self.documents[home], "document"))
 
+    def chosen(self) -> None:
+        """Add the conditions that what some instance says matches all keys of study and patient, and of the series."""
+        for where, conditions in self.versions.items():
+            if conditions:
+                found = joined((*conditions, where.current(self.query.view)), "AND")
+                text = f"{where.entity} IN (SELECT {where.id} FROM {where.tables} WHERE {found.text})"
+                self.conditions.append(Sql(text, found.values))
+
     def narrowed(self) -> None:
         """Add the condition that something below matches the keys of lower levels."""
         self.lower = {home: conditions for home, conditions in self.lower.items() if conditions}
@@ -225,10 +249,10 @@ class _Translation:
         level = self.query.level
         deepest = max(LEVELS.index(home) for home in self.lower)
         below = LEVELS[self.depth + 1 : deepest + 1]
-        tables = TABLES[below[0]]
-        for one in below[1:]:
-            tables += f" JOIN {TABLES[one]} ON {PARENTS[one]} = {IDS[LEVELS[LEVELS.index(one) - 1]]}"
-        inner = [visible(LEVELS[deepest], self.query.view)]
+        tables = ", ".join(TABLES[one] for one in below)
+        inner = [Sql(f"{PARENTS[one]} = {IDS[LEVELS[LEVELS.index(one) - 1]]}") for one in below[1:]]
+        inner += [visible(LEVELS[deepest], self.query.view)]
+        inner += [found for one in below if (found := current(one, self.query.view)) is not None]
         inner += [condition for one in below for condition in self.lower.get(one, ())]
         condition = joined(inner, "AND")
         text = f"{IDS[level]} IN (SELECT {PARENTS[below[0]]} FROM {tables} WHERE {condition.text})"
@@ -249,6 +273,7 @@ def translate(query: Query) -> Statement:
     for asked in query.keys:
         made.key(asked)
     made.moments()
+    made.chosen()
     made.narrowed()
     made.conditions.append(visible(query.level, query.view))
     if query.after is not None:
@@ -256,11 +281,12 @@ def translate(query: Query) -> Statement:
     if made.headers:
         for column in ("i.name", "i.kind"):
             made.select(Sql(column))
+    tables = source(query.level, query.view, tuple(made.patients))
     where = joined(made.conditions, "AND")
     order = f" ORDER BY {IDS[query.level]}" if query.ordered or query.after is not None else ""
     return Statement(
-        f"SELECT {', '.join(sql.text for sql in made.selected)} FROM {SOURCES[query.level]} WHERE {where.text}{order}",
-        (*(value for sql in made.selected for value in sql.values), *where.values),
+        f"SELECT {', '.join(sql.text for sql in made.selected)} FROM {tables.text} WHERE {where.text}{order}",
+        (*(value for sql in made.selected for value in sql.values), *tables.values, *where.values),
         tuple(made.outputs),
         tuple(made.headers),
         tuple(made.unsupported),
@@ -319,7 +345,7 @@ def _moment(stem: str, home: str) -> Moment:
     return (
         STUDY_MOMENT
         if stem == "Study"
-        else _document_moment(stem, DOCUMENTS[home], "t.zone" if home != PATIENT else "NULL")
+        else _document_moment(stem, DOCUMENTS[home], "k.zone" if home != PATIENT else "NULL")
     )
 
 

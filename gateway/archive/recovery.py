@@ -121,7 +121,9 @@ def _recover_file(
         _set_aside(archive, path, report, f"{header.sop_instance}: {OTHER_BYTES}")
         return
     peer = text(header.meta, intact.SOURCE_AE_TITLE)
-    arrival = Arrival(name, header, Origin(peer, "", *policy(peer)), archive.clock.now())
+    # The time at which it was received decides which of several versions is the latest.
+    at = archive.files.received_at(name) / 1e9 or archive.clock.now()
+    arrival = Arrival(name, header, Origin(peer, "", *policy(peer)), at)
     try:
         (admission,) = place(archive, arrival)
     except ResourceError:

@@ -77,13 +77,17 @@ class InstanceRow(NamedTuple):
         return self.kind == RECEIVED and not self.prior and (not self.superseded or self.retired > 0)
 
 
-# What `instance_row` takes, of instance i, series s and study t.
+# What `instance_row` takes, of instance i, series s, study t, and what the instance says of its series, g.
 COLUMNS = (
     "i.id, i.sop_instance, i.sop_class, t.uid, s.uid, i.name, i.kind, i.transfer_syntax, i.length, i.dataset_offset,"
-    " i.views, i.frames, i.number, i.reason, i.peer, i.convert, i.prior, i.digest, i.settled, i.superseded, s.number,"
-    " s.modality, i.image, i.retired"
+    " i.views, i.frames, i.number, i.reason, i.peer, i.convert, i.prior, i.digest, i.settled, i.superseded, g.number,"
+    " g.modality, i.image, i.retired"
 )
-ORDER = "t.uid, s.number, s.uid, i.number, i.sop_instance"
+FROM = (
+    "instance i JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study"
+    " JOIN series_keys g ON g.id = i.series_keys"
+)
+ORDER = "t.uid, g.number, s.uid, i.number, i.sop_instance"
 
 _VIEWS = tuple(View(bits) for bits in range(8))
 

@@ -13,6 +13,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from gateway.archive.key_tables import BITS as _BITS
+from gateway.archive.key_tables import KEY_TABLES
 from gateway.errors import ArchiveError
 
 _SET = "index"
@@ -79,8 +81,6 @@ _WORK = (
         state TEXT NOT NULL, status INTEGER, reason TEXT NOT NULL, attempts INTEGER NOT NULL, at REAL NOT NULL,
         PRIMARY KEY (study, destination, sop_instance)) WITHOUT ROWID""",
 )
-
-_BITS = "(SELECT 1 AS bit UNION ALL SELECT 2 UNION ALL SELECT 4)"
 
 
 def _tally(event: str, when: str, row: str, change: str) -> str:
@@ -267,6 +267,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0007_study_tallies", _STUDY_TALLIES),
     ("0008_commitment", _COMMITMENT),
     ("0009_promises", _PROMISES),
+    ("0011_keys", KEY_TABLES),
     ("0012_collisions", _COLLISIONS),
     ("0014_damage", _DAMAGE),
     ("0016_deliveries", _DELIVERIES),

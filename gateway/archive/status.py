@@ -8,24 +8,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive import accounts, collisions, delivery_status
+from gateway.archive import accounts, collisions, conflicts, delivery_status
 from gateway.archive.jobs import CONVERT, HELD, RUNNING, WAITING, Job
+from gateway.archive.keys import ANYWHERE, latest_series, latest_study
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
 from gateway.archive.promises import HELD as HELD_BACK
 from gateway.archive.recovery import unregistered
 from gateway.archive.senders import differing
-from gateway.archive.views import name_of
+from gateway.archive.views import View, name_of
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
 
-_STUDIES = """SELECT t.id, t.uid, p.patient_id, p.issuer, p.name, t.accession, t.date, t.description, t.updated_at
-    FROM study t JOIN patient p ON p.id = t.patient"""
+# Not what has lost all it had, unless there is something left to do about it.
+_LATEST = latest_study(View.RECEIVED, "lk.study = t.id")
+_STUDIES = f"""SELECT t.id, t.uid, p.patient_id, p.issuer, k.name, k.accession, k.date, k.description, t.updated_at
+    FROM study t LEFT JOIN study_keys k ON k.id = {_LATEST.text} LEFT JOIN patient p ON p.id = k.patient
+    WHERE (EXISTS (SELECT 1 FROM study_tally y WHERE y.study = t.id AND y.instances > 0)
+        OR EXISTS (SELECT 1 FROM job j WHERE j.study = t.uid))"""
 
-_SERIES = """SELECT s.id, s.uid, s.number, s.modality, s.description, count(*), sum(i.settled = 0)
+_NAMED = (
+    f"""(t.uid = ? OR ? <> '' AND t.id IN (SELECT k.study FROM study_keys k WHERE k.accession = ? AND {ANYWHERE}))"""
+)
+
+_LATEST_SERIES = latest_series(View.RECEIVED)
+_SERIES = f"""SELECT s.id, s.uid, g.number, g.modality, g.description, count(*), sum(i.settled = 0)
     FROM series s JOIN instance i ON i.series = s.id AND i.kind = 'received' AND i.superseded = 0
-    WHERE s.study = ? GROUP BY s.id ORDER BY s.number, s.uid"""
-
+    LEFT JOIN series_keys g ON g.id = {_LATEST_SERIES.text}
+    WHERE s.study = ? GROUP BY s.id ORDER BY g.number, s.uid"""
 
 # Something that the conversion has yet to decide about; what is held waits for somebody.
 _PENDING = """SELECT 1 FROM instance i JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study
@@ -50,9 +60,10 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
     dict
         ``idle`` (nothing is pending: held work waits for somebody, not for the box), ``waiting``, ``running``, ``held``
         (numbers of jobs), ``other_images`` (SOP Instance UIDs under which several images came), ``intake`` (files not
-        yet covered by a checkpoint), ``promises`` (requests for storage commitment), ``damaged`` (files that are not
-        what was stored: ``file``, ``kind``, ``study``, ``series``, ``instance``, ``peer``, ``reason``, ``found_at``,
-        ``had_by``, ``remedy``) and ``studies``.
+        yet covered by a checkpoint), ``conflicts`` (what `gateway.archive.conflicts.found` returns), ``promises``
+        (requests for storage commitment), ``damaged`` (files that are not what was stored: ``file``, ``kind``,
+        ``study``, ``series``, ``instance``, ``peer``, ``reason``, ``found_at``, ``had_by``, ``remedy``) and
+        ``studies``.
     """
     fresh = unregistered(archive)  # before the jobs: what is registered meanwhile has made some
     counts = dict(archive.database.rows("SELECT state, count(*) FROM job GROUP BY state"))
@@ -70,6 +81,7 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
         "held": counts.get(HELD, 0),
         "other_images": collisions.count(archive),
         "intake": len(archive.files.waiting()),
+        "conflicts": conflicts.found(archive),
         "promises": {
             **{state: promises.get(state, 0) for state in (OPEN, READY, HELD_BACK, ANSWERED, GIVEN_UP)},
             "requests": [_promise(one) for one in archive.promises.listing(limit)],
@@ -123,9 +135,10 @@ def study_status(archive: Archive, study: str | None = None, *, limit: int = 100
         the reason).
     """
     if study is None:
-        found = archive.database.rows(f"{_STUDIES} ORDER BY t.updated_at DESC LIMIT ?", (limit,))
+        found = archive.database.rows(f"{_STUDIES} ORDER BY t.updated_at DESC LIMIT ?", (*_LATEST.values, limit))
     else:
-        found = archive.database.rows(f"{_STUDIES} WHERE t.uid = ?1 OR t.accession = ?1 LIMIT ?2", (study, limit))
+        parameters = (*_LATEST.values, study, study, study, limit)
+        found = archive.database.rows(f"{_STUDIES} AND {_NAMED} LIMIT ?", parameters)
     return [_study(archive, row) for row in found]
 
 
@@ -140,10 +153,10 @@ def _study(archive: Archive, row: tuple) -> dict[str, Any]:
     tallies = archive.database.rows("SELECT view, series, instances FROM study_tally WHERE study = ?", (key,))
     return {
         "study": uid,
-        "patient": {"id": patient_id, "issuer": issuer, "name": name},
-        "accession": accession,
-        "date": date,
-        "description": description,
+        "patient": {"id": patient_id or "", "issuer": issuer or "", "name": name or ""},
+        "accession": accession or "",
+        "date": date or "",
+        "description": description or "",
         "updated_at": updated_at,
         "received": {"series": len(series), "instances": became.account.received},
         "account": became.account.as_json(),
@@ -172,7 +185,9 @@ def _series(archive: Archive, study: int, became: Mapping[int, list[dict[str, An
             "pending": pending,
             "became": became.get(key, []),
         }
-        for key, uid, number, modality, description, instances, pending in archive.database.rows(_SERIES, (study,))
+        for key, uid, number, modality, description, instances, pending in archive.database.rows(
+            _SERIES, (*_LATEST_SERIES.values, study)
+        )
     ]
 
 

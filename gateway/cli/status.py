@@ -15,6 +15,7 @@ from gateway.archive.jobs import NOT_CONFIGURED
 from gateway.archive.promises import ANSWERED, GIVEN_UP, HELD, OPEN
 from gateway.archive.senders import DIFFER
 from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
+from gateway.cli.disagreements import disagreements
 from gateway.conversion import account
 from gateway.conversion.account import COPIED, FRAMES
 from gateway.errors import ArchiveError
@@ -60,6 +61,7 @@ def describe(status: dict[str, Any], now: float) -> Iterator[str]:
             yield asked(promise, now)
     for damage in status["damaged"]:
         yield damaged(damage)
+    yield from disagreements(status["conflicts"])
     for study in status["studies"]:
         yield ""
         yield from describe_study(study, now)

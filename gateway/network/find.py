@@ -26,7 +26,7 @@ from gateway.network.policy import LOOK
 from gateway.network.storage import comment, plain
 from gateway.observe import LOGGER, event, warning
 from gateway.retrieval.decompress import available
-from gateway.standard.query_keys import IMAGE, PATIENT, RECORD_KEY, SERIES, STUDY
+from gateway.standard.query_keys import FIND_MODELS, IMAGE, PATIENT, RECORD_KEY, SERIES, STUDY
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -145,7 +145,7 @@ def _answer(find: _Find, archive: Archive, settings: NetworkSettings, options: f
     if asked.view:
         said["QueryRetrieveView"] = asked.view
     find.say(asked, said, index_identity(archive))
-    query = _query(archive, asked, view)
+    query = _query(archive, asked, view, find.of_patient)
     found = matches(archive, query, syntaxes=available, interrupted=find.cancelled)
     with contextlib.closing(found):
         for match in found:
@@ -162,12 +162,12 @@ def _answer(find: _Find, archive: Archive, settings: NetworkSettings, options: f
     return SUCCESS
 
 
-def _query(archive: Archive, asked: Request, view: View) -> Query:
+def _query(archive: Archive, asked: Request, view: View, of_patient: bool) -> Query:
     keys = asked.keys
     if asked.options.zone is not None and asked.level != PATIENT:
         keys = (*keys, Asked(TIMEZONE, "SH"))
     after = None if asked.prior is None else _id_of(archive, asked.level, asked.prior)
-    return Query(asked.level, view, keys, asked.options, asked.relational, after, asked.record_keys)
+    return Query(asked.level, view, keys, asked.options, asked.relational, of_patient, after, asked.record_keys)
 
 
 def _wait(find: _Find, archive: Archive, asked: Request, view: View, seconds: float) -> bool:
@@ -237,6 +237,11 @@ class _Find:
         except ObjectError as error:
             raise _Refused(UNABLE_TO_PROCESS, f"Identifier cannot be decoded: {error.problem}") from error
         return identifier.request(ds, str(self._context.abstract_syntax), options, empty_matches=empty_matches)
+
+    @property
+    def of_patient(self) -> bool:
+        """Whether the model has the patient as a level."""
+        return PATIENT in FIND_MODELS[str(self._context.abstract_syntax)]
 
     def say(self, asked: Request, said: Mapping[str, str], identity: bytes) -> None:
         """Note what is said of every match."""

@@ -371,7 +371,7 @@ def test_names_are_indexed_as_unicode(archive: Archive) -> None:
     tag = make("PatientName").tag
     ds[tag] = Element(tag, "PN", "Müller^Jörg".encode())
     store(archive, ds)
-    assert archive.database.row("SELECT name FROM patient") == ("Müller^Jörg",)
+    assert archive.database.row("SELECT name FROM study_keys") == ("Müller^Jörg",)
 
 
 def test_patients_are_told_apart_by_issuer_and_without_an_id_by_study(archive: Archive) -> None:

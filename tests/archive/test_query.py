@@ -616,12 +616,12 @@ def test_an_index_from_before_these_columns_is_filled(tmp_path: Path) -> None:
     store(old, ct("1.2.3.4.1", PatientComments="note", BodyPartExamined="CHEST"))
     old.checkpoint()
     for table, columns in (
-        ("patient", "name_a = NULL, name_i = NULL, name_p = NULL, sound = NULL, more = NULL, indexed = 0"),
-        ("study", "day = NULL, clock = NULL, zone = NULL, more = NULL, indexed = 0"),
-        ("series", "more = NULL, indexed = 0"),
+        ("study_keys", "name_a = NULL, name_i = NULL, name_p = NULL, sound = NULL, patient_more = NULL"),
+        ("study_keys", "day = NULL, clock = NULL, zone = NULL, more = NULL, digest = x'', indexed = 0"),
+        ("series_keys", "more = NULL, digest = x'', indexed = 0"),
     ):
         old.database.rows(f"UPDATE {table} SET {columns}")
-    old.database.rows("DELETE FROM series_region")
+    old.database.rows("DELETE FROM keys_region")
     old.close()
     archive = Archive(tmp_path / "data", HandClock())
     found = ask(archive, "STUDY", key("PatientName", "D*"), key("StudyDate", "20240131"), key("PatientComments"))

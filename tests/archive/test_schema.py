@@ -30,7 +30,7 @@ def test_an_older_database_keeps_its_data_and_gets_the_rest(tmp_path: Path) -> N
     connection.close()
     assert migrate(path) == NAMES[1:]
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT id, name FROM patient").fetchall() == [(7, "Doe")]
+        assert connection.execute("SELECT id, patient_id FROM patient").fetchall() == [(7, "P1")]
     connection.close()
 
 

@@ -38,7 +38,7 @@ def test_the_copy_is_migrated_and_the_index_stays_as_it_was(tmp_path: Path) -> N
     assert (tmp_path / INDEX).read_bytes() == before
     assert migrations(tmp_path / NEXT) == [name for name, _ in schema.MIGRATIONS]
     with sqlite3.connect(tmp_path / NEXT) as connection:
-        assert connection.execute("SELECT name FROM patient").fetchall() == [("Doe",)]
+        assert connection.execute("SELECT patient_id FROM patient").fetchall() == [("P1",)]
     connection.close()
 
 

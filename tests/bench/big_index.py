@@ -51,8 +51,9 @@ def modality_of(study: int) -> str:
 
 def build(folder: Path, instances: int, studies: int) -> float:
     """Write the index and return the seconds that took."""
-    from gateway.archive.entities import describe, find_series, insert_instance
+    from gateway.archive.entities import describe, insert_instance
     from gateway.archive.index import Archive
+    from gateway.archive.keys import find_place, said
     from gateway.objects.elements import Element, dataset, make, padded, tag_of
 
     def encoded(values: dict[str, str]) -> Any:
@@ -84,7 +85,7 @@ def build(folder: Path, instances: int, studies: int) -> float:
                         }
                     )
                     known = describe(ds)
-                    row = find_series(connection, study_of(study)["StudyInstanceUID"], uid, 1.7e9, lambda k=known: k)
+                    row = find_place(connection, study_of(study)["StudyInstanceUID"], uid, 1.7e9, said(known))
                     for number in range(1, each + 1):
                         name = f"{study}-{series}-{number}"
                         values = {

@@ -637,20 +637,17 @@ def test_F17_a_long_answer_is_not_held_in_memory(gateway: Box) -> None:
     """Ten times the matches, the same memory."""
     import tracemalloc
 
+    from gateway.archive.entities import describe_entities
+    from gateway.archive.keys import find_place, said
     from gateway.archive.matches import matches
     from gateway.archive.matching import Asked
     from gateway.archive.query import Query
 
     with gateway.archive.database.transaction() as connection:
-        connection.execute(
-            "INSERT INTO patient (scope, patient_id, issuer, name, birth_date, sex) VALUES ('', '', '', '', '', '')"
-        )
+        what = said(describe_entities(ct()))
         for number in range(20_000):
-            connection.execute(
-                "INSERT INTO study (uid, patient, date, time, study_id, accession, description, referring, created_at,"
-                " updated_at) VALUES (?, 1, '', '', '', '', '', '', 0, 0)",
-                (f"1.2.{number}",),
-            )
+            place = find_place(connection, f"1.2.{number}", f"1.2.{number}.1", 0, what)
+            connection.execute("INSERT INTO keys_tally VALUES (?, 1, 1, 0, 0)", (place.keys,))
         connection.execute("INSERT INTO study_tally SELECT id, 1, 1, 1 FROM study")
     query = Query("STUDY", View.RECEIVED, (Asked(0x0020000D, "UI"),))
     peaks = []

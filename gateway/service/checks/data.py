@@ -183,7 +183,7 @@ class Index(Check):
         if problem != "ok":
             yield self.failed("", str(problem), "stop the gateway and keep a copy of data_dir before anything else")
             return
-        (studies,) = database.row("SELECT count(*) FROM study") or (0,)
+        (studies,) = database.row("SELECT count(DISTINCT study) FROM study_tally WHERE instances > 0") or (0,)
         (held,) = database.row("SELECT count(*) FROM job WHERE state = ?", (HELD,)) or (0,)
         told = f"sound, {studies} {'study' if studies == 1 else 'studies'}"
         if held:
