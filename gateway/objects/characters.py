@@ -52,7 +52,7 @@ class CharacterSets:
     initial : bytes
         Escape sequence of what is in G0 at the beginning.
     elements : tuple of CodeElement
-        What can be designated, that of G1 at the beginning first.
+        What can be designated, single-byte sets first: an accented letter is one of Latin 1 rather than of GB 2312.
     first : CodeElement or None
         What is in G1 at the beginning.
     extended : bool
@@ -278,6 +278,7 @@ def _with_extensions(numbers: list[str], said: tuple[str, ...], known: bool) -> 
         return CharacterSets(known=known)
     first = SINGLE_BYTE[numbers[0]]
     elements = tuple(element for one in numbers if (element := SINGLE_BYTE.get(one) or MULTI_BYTE.get(one)))
+    elements = tuple(sorted(elements, key=lambda element: element.width))
     initial = ROMAJI if numbers[0] == "13" else ASCII
     if len(numbers) == 1:
         return CharacterSets((f"ISO_IR {numbers[0]}",), (), initial, elements, first, known=known)

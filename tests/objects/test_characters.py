@@ -76,6 +76,11 @@ def test_T4_the_first_set_is_in_force_again_before_a_delimiter_and_at_the_end() 
     assert both.encoded(("éα^é",), "LO") == b"\xe9\x1b-F\xe1^\x1b-A\xe9"
 
 
+def test_T4_a_letter_that_two_sets_have_is_one_of_the_single_byte_set() -> None:
+    both = sets("ISO 2022 IR 6\\ISO 2022 IR 58\\ISO 2022 IR 100")
+    assert both.encoded(("Jérôme=张",), "PN") == b"J\x1b-A\xe9r\xf4me=\x1b$)A\xd5\xc5"
+
+
 def test_T4_bytes_that_look_like_delimiters_inside_a_character_are_none() -> None:
     """In JIS X 0208 all of 21 to 7E are bytes of characters; in GBK and GB 18030 the second byte may be a backslash."""
     japanese = sets("\\ISO 2022 IR 87")
