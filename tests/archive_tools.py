@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,20 @@ def derive(archive: Archive, study: str, uid: str = "2.25.1", sop_class: str = L
     return DerivedRow(
         uid, sop_class, study, "2.25.2", name, EXPLICIT_LITTLE, recipe.length, recipe.digest, frames, attributes
     )
+
+
+@contextlib.contextmanager
+def refusing(archive: Archive, condition: str = "1") -> Iterator[None]:
+    """Have the index take no instance of which a condition holds."""
+    with contextlib.closing(sqlite3.connect(archive.files.root / "index.sqlite3", isolation_level=None)) as other:
+        other.execute(
+            f"CREATE TRIGGER refusing BEFORE INSERT ON instance WHEN {condition}"
+            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+        try:
+            yield
+        finally:
+            other.execute("DROP TRIGGER refusing")
 
 
 def tallies(archive: Archive) -> dict[tuple[str, int], tuple[int, int]]:

@@ -17,7 +17,7 @@ from gateway.archive import intact
 from gateway.archive.decoder import same_decoded
 from gateway.archive.images import elsewhere
 from gateway.archive.rows import DERIVED, InstanceRow
-from gateway.errors import ArchiveError, ObjectError
+from gateway.errors import ObjectError, ResourceError
 from gateway.objects.elements import UNIT_SIZE, DataSet, Element, Span, integer, same, tag_of
 from gateway.objects.parse import ITEM, SEQUENCE_END, Syntax, parse_dataset
 from gateway.objects.part10 import Header, PixelData, file_meta, read_header
@@ -57,7 +57,9 @@ def likeness(archive: Archive, held: InstanceRow, header: Header) -> Likeness:
                 if held.kind != DERIVED:
                     intact.require(archive, held)
                 return _likeness(read_header(path), header)
-    except (ArchiveError, ObjectError, OSError) as error:
+    except ResourceError:
+        raise
+    except Exception as error:  # whatever stands in either of them: both are kept
         event("intake.not_comparable", instance=held.sop_instance, held=held.name, reason=error)
     return Likeness.VERSION
 

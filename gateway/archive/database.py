@@ -165,5 +165,5 @@ class Database:
             if code in _SHORT_OF:
                 raise ResourceError(str(self.path), _SHORT_OF[code], found=str(error)) from error
             raise ArchiveError(
-                str(self.path), "cannot be used", found=str(error), remedy="gateway verify --rebuild"
+                str(self.path), "cannot be used", found=str(error), remedy="see `gateway doctor`"
             ) from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.archive import forms
-from gateway.archive.attributes import as_json, document, member, tag_named
+from gateway.archive.attributes import as_json, document, items_of, member, tag_named, zone_of
 from gateway.archive.rows import (
     INSTANCE_COLUMNS,
     PATIENT_COLUMNS,
@@ -17,8 +17,10 @@ from gateway.archive.rows import (
     instance_columns,
 )
 from gateway.conversion.references import referenced
-from gateway.objects.elements import DataSet, items, text
+from gateway.objects.elements import DataSet
 from gateway.objects.remembered import remembered
+from gateway.objects.uids import valid_uid
+from gateway.observe import warning
 from gateway.standard.anatomy import BODY_PARTS
 from gateway.standard.query_keys import COMPUTED, FURTHER_KEYS, IMAGE, KEYS, PATIENT, SERIES, STUDY
 
@@ -58,7 +60,7 @@ def describe_entities(ds: DataSet) -> Description:
         "patient": patient | name_columns(patient["name"]) | _document(ds, PATIENT) | {"indexed": 1},
         "study": study
         | date_columns(study["date"], study["time"])
-        | {"zone": forms.zone(text(ds, "TimezoneOffsetFromUTC"))}
+        | {"zone": zone_of(ds)}
         | _document(ds, STUDY)
         | {"indexed": 1},
         "series": columns_of(ds, SERIES_COLUMNS) | _document(ds, SERIES) | {"indexed": 1},
@@ -92,15 +94,17 @@ def _document(ds: DataSet, level: str) -> dict[str, Any]:
 
 def _regions(ds: DataSet) -> list[str]:
     """Return the anatomic regions of an instance as documents of one code each (PS3.4 C.3.4, PS3.16 annex L)."""
-    places = [ds, *items(ds, "SharedFunctionalGroupsSequence")]
-    places += [item for place in places[1:] for item in items(place, "FrameAnatomySequence")]
-    found = [document(code, _CODE) for place in places for code in items(place, "AnatomicRegionSequence")]
-    if not found and (part := BODY_PARTS.get(text(ds, "BodyPartExamined"))):
+    places = [ds, *items_of(ds, "SharedFunctionalGroupsSequence")]
+    places += [item for place in places[1:] for item in items_of(place, "FrameAnatomySequence")]
+    around = {tag: ds[tag] for tag in (_CHARACTER_SET,) if tag in ds}
+    found = [document(around | code, _CODE) for place in places for code in items_of(place, "AnatomicRegionSequence")]
+    if not found and (part := BODY_PARTS.get(columns_of(ds, {"part": "BodyPartExamined"})["part"])):
         values = (part[0], "SCT", part[1])
         found = [{member(tag_named(keyword)): [value] for keyword, value in zip(_CODE, values, strict=True)}]
     return sorted({code for one in found if (code := as_json(one))})
 
 
+_CHARACTER_SET = tag_named("SpecificCharacterSet")
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 
 
@@ -118,7 +122,12 @@ def insert_instance(connection: sqlite3.Connection, place: Place, row: dict[str,
 
 def referred(ds: DataSet) -> set[str]:
     """Return the UIDs that an object refers to, at any depth: of instances, and of series as a whole."""
-    return {uid for uid, _ in referenced(ds)}
+    try:
+        # What is no UID names nothing that could be here.
+        return {uid for uid, _ in referenced(ds) if valid_uid(uid)}
+    except Exception as error:  # a fault of ours, see `gateway.archive.attributes`
+        warning("index.unreadable", attribute="references", reason=f"{type(error).__name__}: {error}")
+        return set()
 
 
 def insert_references(connection: sqlite3.Connection, instance: int, uids: Iterable[str]) -> None:

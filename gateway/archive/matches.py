@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.archive import forms, intact
-from gateway.archive.attributes import Document, as_json, document, keyword_of, member, tag_named
+from gateway.archive.attributes import Document, as_json, document, keyword_of, member, tag_named, zone_of
 from gateway.archive.database import Interrupted
 from gateway.archive.matching import Asked, Sql
 from gateway.archive.query import Output, Query, Statement, header_condition, header_tags, translate
 from gateway.archive.rows import DERIVED
 from gateway.errors import ArchiveError, ObjectError
-from gateway.objects.elements import DataSet, text
+from gateway.objects.elements import DataSet
 from gateway.objects.recipe import top_level
 from gateway.standard.query_keys import ALTERNATE_SOP_CLASS
 
@@ -236,8 +236,7 @@ class _Headers:
 
     def _matches(self, ds: DataSet, held: Document) -> bool:
         assert self._condition is not None
-        zone = forms.zone(text(ds, "TimezoneOffsetFromUTC"))
-        parameters = (as_json(held), zone, *self._condition.values)
+        parameters = (as_json(held), zone_of(ds), *self._condition.values)
         return self._connection.execute(self._condition.text, parameters).fetchone() is not None
 
 

@@ -17,14 +17,14 @@ from gateway.archive.succession import RESTORED
 from gateway.errors import ArchiveError, ObjectError, ResourceError
 from gateway.objects.checked import OTHER_BYTES
 from gateway.objects.elements import text
-from gateway.objects.part10 import check_identity, read_header
+from gateway.objects.part10 import Header, check_identity, read_header
 from gateway.observe import event, fault, warning
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
 
 # Of an acknowledged object that the index does not take.
-REMEDY = "the file is in intake/ and safe, each start tries again; gateway verify, then gateway verify --rebuild"
+REMEDY = "its file in intake/ is safe; it is tried again every few minutes and at each start, see `gateway doctor`"
 
 # Files moved at a time: bounds what is held in memory and how long other work waits.
 _BATCH = 2000
@@ -72,9 +72,7 @@ def recover(archive: Archive, policy: Callable[[str], tuple[bool, bool]]) -> Rec
     if older.exists():
         report.returned = _take_back(archive)
     for name in unregistered(archive):
-        with archive.files.claimed(archive.files.intake_path(name)) as ours:
-            if ours:  # else a living process is about to register it, or has taken care of it
-                _recover_file(archive, name, policy, report)
+        take_in(archive, name, policy, report)
     report.words = lastword.replay(archive)  # before what conversions have decided about these versions
     report.records = partitions.replay(archive) + archive.commitments.replay() + archive.promises.replay()
     sql = "SELECT name FROM instance WHERE settled = 0 AND kind = 'received'"
@@ -105,21 +103,49 @@ def unregistered(archive: Archive) -> list[str]:
     return sorted(set(names) - _known(archive, names), key=lambda name: (archive.files.received_at(name), name))
 
 
-def _recover_file(
-    archive: Archive, name: str, policy: Callable[[str], tuple[bool, bool]], report: RecoveryReport
-) -> None:
+def take_in(archive: Archive, name: str, policy: Callable[[str], tuple[bool, bool]], report: RecoveryReport) -> None:
+    """Have the index know an acknowledged file that it does not know, unless a living process is about to.
+
+    Raises
+    ------
+    ResourceError
+        If the index takes nothing at all.
+    """
+    try:
+        with archive.files.claimed(archive.files.intake_path(name)) as ours:
+            if ours:
+                _take_in(archive, name, policy, report)
+    except OSError as error:  # a bad block under one file keeps no other out
+        _refused(name, "", error, report)
+
+
+def _take_in(archive: Archive, name: str, policy: Callable[[str], tuple[bool, bool]], report: RecoveryReport) -> None:
     path = archive.files.intake_path(name)
     try:
         header = read_header(path)
         check_identity(header)
-    except FileNotFoundError:
-        return  # registered meanwhile, and moved
+    except OSError:
+        if path.exists():
+            raise
+        # Registered meanwhile, and moved.
     except ObjectError as error:
         _set_aside(archive, path, report, str(error))
-        return
-    if not intact.is_named_by_its_digest(path, name, header):
-        _set_aside(archive, path, report, f"{header.sop_instance}: {OTHER_BYTES}")
-        return
+    except Exception as error:  # a fault of ours in reading one keeps no other out
+        _refused(name, "", error, report)
+    else:
+        if intact.is_named_by_its_digest(path, name, header):
+            _place(archive, name, header, policy, report)
+        else:
+            _set_aside(archive, path, report, f"{header.sop_instance}: {OTHER_BYTES}")
+
+
+def _place(
+    archive: Archive,
+    name: str,
+    header: Header,
+    policy: Callable[[str], tuple[bool, bool]],
+    report: RecoveryReport,
+) -> None:
     peer = text(header.meta, intact.SOURCE_AE_TITLE)
     # The time at which it was received decides which of several versions is the latest.
     at = archive.files.received_at(name) / 1e9 or archive.clock.now()
@@ -129,10 +155,7 @@ def _recover_file(
     except ResourceError:
         raise
     except Exception as error:  # one object that the index does not take is no reason for the box to stand still
-        report.refused.append(name)
-        event(
-            "recovery.refused", logging.ERROR, file=path.name, instance=header.sop_instance, reason=error, remedy=REMEDY
-        )
+        _refused(name, header.sop_instance, error, report)
         return
     report.indexed += 1
     report.duplicates += admission.name != name
@@ -144,6 +167,18 @@ def _set_aside(archive: Archive, path: Path, report: RecoveryReport, reason: str
         report.quarantined.append(path.name)
         warning("recovery.unreadable", file=path.name, reason=reason, remedy="look at it in quarantine/")
         archive.damage.note(path.stem, QUARANTINED, reason)
+
+
+def _refused(name: str, instance: str, error: Exception, report: RecoveryReport) -> None:
+    report.refused.append(name)
+    event(
+        "recovery.refused",
+        logging.ERROR,
+        file=f"{name}.dcm",
+        instance=instance or None,
+        reason=error,
+        remedy=REMEDY,
+    )
 
 
 def _take_back(archive: Archive) -> int:

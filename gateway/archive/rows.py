@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gateway.archive.attributes import BINARY_NUMBERS, characters_of, known, tag_named, text_values
 from gateway.archive.views import View
-from gateway.objects.elements import DataSet, decoded, integer
+from gateway.objects.elements import DataSet, numbers, tag_text
+from gateway.observe import warning
 
 RECEIVED = "received"
 DERIVED = "derived"
@@ -201,13 +204,25 @@ INSTANCE_COLUMNS = {"number": "InstanceNumber", "rows": "Rows", "columns": "Colu
 
 _WHOLE_NUMBERS = frozenset(("number", "rows", "columns", "frames"))
 
+_WHOLE_NUMBER = re.compile(r"([+-]?\d{1,18})(?:\.0*)?", re.ASCII)
+
 
 def columns_of(ds: DataSet, columns: dict[str, str]) -> dict[str, Any]:
-    """Return the values of `columns` in `ds`, text as Unicode, numbers as SQLite can hold them."""
-    return {
-        column: _number(ds, keyword) if column in _WHOLE_NUMBERS else _text(ds, keyword)
-        for column, keyword in columns.items()
-    }
+    """Return the values of `columns` in `ds`, text as Unicode, numbers as SQLite can hold them.
+
+    What cannot be read is as good as absent; nothing that stands in an object keeps it out of the index.
+    """
+    made: dict[str, Any] = {}
+    for column, keyword in columns.items():
+        read, nothing = (_number, None) if column in _WHOLE_NUMBERS else (_text, "")
+        try:
+            made[column] = read(ds, keyword)
+        except Exception as error:  # a fault of ours, see `gateway.archive.attributes`
+            made[column] = nothing
+            warning(
+                "index.unreadable", attribute=tag_text(tag_named(keyword)), reason=f"{type(error).__name__}: {error}"
+            )
+    return made
 
 
 def instance_columns(ds: DataSet) -> dict[str, Any]:
@@ -218,12 +233,19 @@ def instance_columns(ds: DataSet) -> dict[str, Any]:
 
 
 def _number(ds: DataSet, keyword: str) -> int | None:
-    value = integer(ds, keyword)
-    return value if value is not None and -(1 << 63) <= value < 1 << 63 else None
+    element = known(ds, tag_named(keyword))
+    if element is None:
+        return None
+    if element.vr in BINARY_NUMBERS:
+        value = next(iter(numbers({element.tag: element}, element.tag)), None)
+        return None if value is None else int(value)
+    found = _WHOLE_NUMBER.fullmatch(next(iter(text_values(element)), ""))
+    return int(found[1]) if found else None
 
 
 def _text(ds: DataSet, keyword: str) -> str:
-    return decoded(ds, keyword)
+    element = known(ds, tag_named(keyword))
+    return "" if element is None else "\\".join(text_values(element, characters_of(ds)))
 
 
 def patient_scope(patient: dict[str, Any], study: str) -> str:

@@ -299,7 +299,7 @@ def migrate(path: Path, migrations: tuple[tuple[str, tuple[str, ...]], ...] = MI
         unknown = sorted(set(done) - {name for name, _ in migrations})
         if unknown:
             raise ArchiveError(
-                path.name, "was made by a later version", found=unknown[-1], remedy="install that version or rebuild"
+                path.name, "was made by a later version", found=unknown[-1], remedy="install that version"
             )
         pending = [name for name, _ in migrations if name not in done]
         if pending:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.archive import accounts, collisions, conflicts, delivery_status
+from gateway.archive import accounts, arrears, collisions, conflicts, delivery_status
 from gateway.archive.jobs import CONVERT, HELD, RUNNING, WAITING, Job
 from gateway.archive.keys import ANYWHERE, latest_series, latest_study
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
@@ -60,7 +60,8 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
     dict
         ``idle`` (nothing is pending: held work waits for somebody, not for the box), ``waiting``, ``running``, ``held``
         (numbers of jobs), ``other_images`` (SOP Instance UIDs under which several images came), ``intake`` (files not
-        yet covered by a checkpoint), ``conflicts`` (what `gateway.archive.conflicts.found` returns), ``promises``
+        yet covered by a checkpoint), ``conflicts`` (what `gateway.archive.conflicts.found` returns),
+        ``not_registered`` (acknowledged objects that the index has not taken, see `arrears.told`), ``promises``
         (requests for storage commitment), ``damaged`` (files that are not what was stored: ``file``, ``kind``,
         ``study``, ``series``, ``instance``, ``peer``, ``reason``, ``found_at``, ``had_by``, ``remedy``) and
         ``studies``.
@@ -82,6 +83,7 @@ def box_status(archive: Archive, study: str | None = None, *, limit: int = 100) 
         "other_images": collisions.count(archive),
         "intake": len(archive.files.waiting()),
         "conflicts": conflicts.found(archive),
+        "not_registered": arrears.told(archive),
         "promises": {
             **{state: promises.get(state, 0) for state in (OPEN, READY, HELD_BACK, ANSWERED, GIVEN_UP)},
             "requests": [_promise(one) for one in archive.promises.listing(limit)],

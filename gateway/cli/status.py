@@ -54,6 +54,7 @@ def describe(status: dict[str, Any], now: float) -> Iterator[str]:
         yield "idle: nothing is pending" + (f"; {count(status['held'], 'job')} held" if status["held"] else "")
     else:
         yield f"busy: {status['running']} running, {status['waiting']} waiting, {status['held']} held"
+    yield from not_registered(status["not_registered"], now)
     if status["other_images"]:
         yield f"several images came under {count(status['other_images'], 'SOP Instance UID')}: see their studies"
     for promise in status["promises"]["requests"]:
@@ -71,6 +72,14 @@ def damaged(damage: dict[str, Any]) -> str:
     """Say which file is not what was stored, of what, and what can be done."""
     holds = f" (instance {damage['instance']} of study {damage['study']})" if damage["instance"] else ""
     return f"damaged: {damage['file']}{holds}: {damage['reason']}; {damage['remedy']}"
+
+
+def not_registered(known: dict[str, Any], now: float) -> Iterator[str]:
+    """Say what was acknowledged and is not in the index."""
+    if known["objects"]:
+        held = f"{count(known['objects'], 'acknowledged object')} not registered, the oldest came"
+        since = span(now - known["since"])
+        yield f"{held} {since} ago: {known['files'][0]}; {known['remedy']}"
 
 
 def asked(promise: dict[str, Any], now: float) -> str:

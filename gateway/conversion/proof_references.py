@@ -28,9 +28,9 @@ from gateway.conversion.references import (
     followed,
     instance_of,
     lists_of,
-    opened,
 )
 from gateway.objects.elements import DataSet, Element, Span, padded, tag_of, text, texts
+from gateway.objects.known import opened
 
 SIGNATURES = frozenset(map(tag_of, ("MACParametersSequence", "DigitalSignaturesSequence")))
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from gateway.errors import ObjectError
-from gateway.objects.elements import DataSet, Element, is_private, standard_vr, tag_of, text
-from gateway.objects.encode import element_head
-from gateway.objects.parse import Syntax, parse_dataset
+from gateway.objects.elements import DataSet, Element, tag_of, text
+from gateway.objects.known import opened
 
 REFERENCED_CLASS = tag_of("ReferencedSOPClassUID")
 REFERENCED_INSTANCE = tag_of("ReferencedSOPInstanceUID")
@@ -99,26 +97,6 @@ def every_target(became: Became) -> Iterator[Target]:
             yield what
         elif isinstance(what, PerFrame):
             yield from what.targets
-
-
-def opened(element: Element) -> tuple[DataSet, ...] | None:
-    """Return the items of a standard sequence, None if the element is none.
-
-    Writers that do not know an attribute pass a sequence on as bytes of unknown VR, in implicit VR little endian (PS3.5
-    6.2.2 note 2).
-    """
-    if is_private(element.tag):
-        return None
-    if isinstance(element.value, tuple):
-        return element.value
-    if element.vr != "UN" or not isinstance(element.value, bytes) or standard_vr(element.tag) != "SQ":
-        return None
-    encoded = element_head(element.tag, "SQ", len(element.value), implicit=True) + element.value
-    try:
-        value = parse_dataset(encoded, 0, len(encoded), Syntax(implicit=True))[0][element.tag].value
-    except ObjectError:
-        return None
-    return value if isinstance(value, tuple) else None
 
 
 def followed(element: Element) -> tuple[DataSet, ...]:

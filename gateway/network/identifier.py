@@ -21,7 +21,7 @@ from gateway.archive import forms
 from gateway.archive.attributes import (
     BINARY_NUMBERS,
     NAMED_CHARACTER_SET,
-    keyword_of,
+    known,
     tag_named,
     text_values,
     vr_of,
@@ -30,8 +30,9 @@ from gateway.archive.matches import Values
 from gateway.archive.matching import Asked, KeyValueError, Options
 from gateway.errors import ObjectError
 from gateway.objects.characters import UNKNOWN, CharacterSets, character_sets
-from gateway.objects.elements import DataSet, Element, make, numbers, padded, texts
+from gateway.objects.elements import DataSet, Element, make, numbers, padded, standard_vr, texts
 from gateway.objects.encode import encode
+from gateway.objects.known import packed
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.standard.query_keys import (
     FIND_MODELS,
@@ -233,6 +234,7 @@ def _check_hierarchy(made: Request, levels: Sequence[str]) -> None:
 def _asked(element: Element, characters: CharacterSets, depth: int = 0) -> Asked:
     """Return a key; its VR is that of the data dictionary, whatever the request says."""
     vr = vr_of(element.tag)
+    element = known({element.tag: element}, element.tag) or element
     if isinstance(element.value, tuple):
         if len(element.value) > 1:
             raise KeyValueError(element.tag, "has several items", found=len(element.value), expected="one")
@@ -316,8 +318,12 @@ def _element(tag: int, held: Sequence[Any], characters: CharacterSets) -> Elemen
     vr = vr_of(tag)
     if vr == "SQ":
         return Element(tag, vr, tuple(_elements(item, characters) for item in held))
-    if vr in BINARY_NUMBERS and all(isinstance(one, (int, float)) for one in held):
-        return make(keyword_of(tag), *held, vr=vr)
+    if vr in BINARY_NUMBERS:
+        found = [one for one in held if isinstance(one, (int, float))]
+        if vr == "US" and any(one < 0 for one in found) and " or " in standard_vr(tag):
+            vr = "SS"
+        # What an index of an older version holds may be no number of that VR: then there is no value to be told.
+        return Element(tag, vr, packed(found, vr) or b"")
     if vr == "OB":
         return Element(tag, vr, b"".join(held))
     texts = [str(one).replace("\x1b", UNKNOWN) for one in held]

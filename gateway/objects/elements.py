@@ -67,7 +67,8 @@ UNIT_SIZE = {
     "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8,
 }  # fmt: skip
 
-_NUMBER_CODES = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "SV": "q", "UV": "Q", "OW": "H"}
+# Codes of module struct of the VRs that hold numbers in binary.
+NUMBER_CODES = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "SV": "q", "UV": "Q", "OW": "H"}
 
 # VRs padded with NUL, all other text with space (PS3.5 6.2).
 _NUL_PADDED = frozenset(("UI", "OB", "UN"))
@@ -136,8 +137,8 @@ def make(keyword: str, *values: str | int | float, vr: str | None = None) -> Ele
     """
     tag = tag_of(keyword)
     vr = vr or settle_vr(standard_vr(tag), signed=False)
-    if vr in _NUMBER_CODES:
-        return Element(tag, vr, b"".join(struct.pack("<" + _NUMBER_CODES[vr], value) for value in values))
+    if vr in NUMBER_CODES:
+        return Element(tag, vr, b"".join(struct.pack("<" + NUMBER_CODES[vr], value) for value in values))
     return Element(tag, vr, padded("\\".join(str(value) for value in values).encode("latin-1"), vr))
 
 
@@ -269,7 +270,7 @@ def numbers(ds: DataSet, keyword: str | int) -> tuple[float, ...]:
     element = ds.get(tag)
     if element is None or not isinstance(element.value, bytes):
         return ()
-    code = _NUMBER_CODES.get(element.vr)
+    code = NUMBER_CODES.get(element.vr)
     if code:
         size = struct.calcsize(code)
         return struct.unpack(f"<{len(element.value) // size}{code}", element.value[: len(element.value) // size * size])

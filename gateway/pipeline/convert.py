@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from gateway.archive import collisions
+from gateway.archive.arrears import Arrears
 from gateway.archive.damage import RECIPE
 from gateway.archive.durable import sync_folder
 from gateway.archive.index import Archive
@@ -117,6 +118,7 @@ class Converter:
         self.policy = policy
         self.stop = stop
         self._checkpointed = 0.0
+        self._arrears = Arrears(archive, policy.recover)
         self._untidy = False  # an attempt without room has left something
         self._patrol = Patrol(archive)
         self._mended: set[str] = set()
@@ -190,11 +192,12 @@ class Converter:
         return [study, *sorted(others - {study})]
 
     def housekeeping(self) -> None:
-        """Move what the index knows durably out of the intake folder, every few seconds."""
+        """Move what the index knows durably out of the intake folder, and try what it does not take again."""
         now = self.archive.clock.monotonic()
         if now - self._checkpointed >= CHECKPOINT_INTERVAL:
             self._checkpointed = now
             self.archive.checkpoint()
+            self._arrears.step()
             self._patrol.step()
             self._mend()
 

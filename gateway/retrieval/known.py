@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gateway.archive.attributes import items_of
 from gateway.archive.contents import Head
-from gateway.conversion.multiframe import SHARED
-from gateway.objects.elements import DataSet, items
+from gateway.objects.elements import DataSet
 from gateway.retrieval.plain import Item, Values, first, values
 
 # Groups of a frame that hold what a classic image has at its top level (Supplement 157, 7.6).
@@ -56,10 +56,10 @@ class Known:
 def of_frames(head: Head) -> Iterator[tuple[str, Values]]:
     """Yield what an enhanced object says of its frames and a classic image at its top level."""
     anatomy, specimens = Known(), Known()
-    for groups in (*items(head.dataset, SHARED), *head.frames()):
+    for groups in (*items_of(head.dataset, "SharedFunctionalGroupsSequence"), *head.frames()):
         _add(anatomy, groups, "FrameAnatomySequence", head.dataset)
         for keyword in _UNASSIGNED:
-            for unassigned in items(groups, keyword):
+            for unassigned in items_of(groups, keyword):
                 _add(specimens, unassigned, "SpecimenDescriptionSequence", head.dataset)
     for known, keyword in ((anatomy, "FrameAnatomySequence"), (specimens, "SpecimenDescriptionSequence")):
         own = values(head.dataset, keyword)
@@ -73,7 +73,7 @@ def _add(known: Known, groups: DataSet, keyword: str, top: DataSet) -> None:
 
 def schemes(ds: DataSet) -> Iterator[tuple[str, str]]:
     """Yield designator and UID of the coding schemes that an object identifies (PS3.3 C.12.1.1.7)."""
-    for scheme in items(ds, "CodingSchemeIdentificationSequence"):
+    for scheme in items_of(ds, "CodingSchemeIdentificationSequence"):
         designator, uid = values(scheme, "CodingSchemeDesignator"), values(scheme, "CodingSchemeUID")
         if designator and uid:
             yield designator[0], uid[0]

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from gateway.archive.rows import columns_of
-from gateway.objects.elements import DataSet, Element, items, numbers, tag_of
+from gateway.archive.attributes import BINARY_NUMBERS, NO_VALUES, characters_of, known, text_values
+from gateway.objects.elements import DataSet, Element, numbers, tag_of
 
 _CHARACTER_SET = tag_of("SpecificCharacterSet")
-
-# Text in which a backslash is a character, not what separates values (PS3.5 6.2).
-_LONG_TEXT = frozenset(("LT", "ST", "UR", "UT"))
-_TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI")) | _LONG_TEXT
 
 Values = list[Any]
 Item = dict[str, Values]
@@ -41,20 +37,16 @@ def values(ds: DataSet, keyword: str, character_set: Element | None = None) -> V
     character_set : Element, optional
         Specific Character Set of what the item is in, which holds unless the item has its own (PS3.3 C.12.1.1.2).
     """
-    element = ds.get(tag_of(keyword))
-    if element is None:
+    element = known(ds, tag_of(keyword))
+    if element is None or element.vr in NO_VALUES:
         return []
     character_set = ds.get(_CHARACTER_SET, character_set)
     if isinstance(element.value, tuple):
-        return [made for made in (item(one, NESTED, character_set) for one in items(ds, keyword)) if made]
-    if element.vr not in _TEXT and element.vr != "UN":
-        return [str(number) for number in numbers(ds, keyword)]
-    own = {element.tag: element}
-    if character_set is not None:
-        own[_CHARACTER_SET] = character_set
-    text = columns_of(own, {"text": keyword})["text"]
-    parts = [text] if element.vr in _LONG_TEXT else text.split("\\")
-    found = [printable(part) for part in parts]
+        return [made for made in (item(one, NESTED, character_set) for one in element.value) if made]
+    if element.vr in BINARY_NUMBERS:
+        return [str(number) for number in numbers({element.tag: element}, element.tag)]
+    around = {} if character_set is None else {_CHARACTER_SET: character_set}
+    found = [printable(part) for part in text_values(element, characters_of(around))]
     return found if any(found) else []
 
 

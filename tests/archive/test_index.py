@@ -292,5 +292,5 @@ def test_a_broken_index_is_an_archive_error_that_says_what_to_do(archive: Archiv
     for path in archive.files.root.glob("index.sqlite3*"):
         path.unlink()
     (archive.files.root / "index.sqlite3").write_bytes(b"no database" * 1000)
-    with pytest.raises(ArchiveError, match="verify --rebuild"):
+    with pytest.raises(ArchiveError, match="gateway doctor"):
         Archive(archive.files.root)

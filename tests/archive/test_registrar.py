@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from archive_tools import HandClock, commit, counted, ct, debris, hand_in, store, tallies
+from archive_tools import HandClock, commit, counted, ct, debris, hand_in, refusing, store, tallies
 from loopback import eventually
 
 from gateway.archive import registrar as registrars
@@ -34,20 +32,6 @@ def registrar(archive: Archive) -> Iterator[Registrar]:
 
 def uids(archive: Archive) -> list[str]:
     return [row.sop_instance for row in archive.select(View.RECEIVED)]
-
-
-@contextmanager
-def refusing(archive: Archive, condition: str = "1") -> Iterator[None]:
-    """Have the index take no instance of which a condition holds."""
-    with closing(sqlite3.connect(archive.files.root / "index.sqlite3", isolation_level=None)) as other:
-        other.execute(
-            f"CREATE TRIGGER refusing BEFORE INSERT ON instance WHEN {condition}"
-            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
-        )
-        try:
-            yield
-        finally:
-            other.execute("DROP TRIGGER refusing")
 
 
 # Together

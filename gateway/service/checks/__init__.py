@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from gateway.service.checks.base import Check, Finding, Result
 from gateway.service.checks.data import Index, Space, Sync
+from gateway.service.checks.intake import Registered
 from gateway.service.checks.machine import Clock, Port
 from gateway.service.checks.peers import Echo
 from gateway.service.checks.sound import Sound
@@ -17,7 +18,7 @@ from gateway.service.config import Config
 
 __all__ = ["CHECKS", "Check", "Finding", "Result", "examine"]
 
-CHECKS: tuple[Check, ...] = (Clock(), Sync(), Space(), Index(), Sound(), Port(), Tls(), Echo())
+CHECKS: tuple[Check, ...] = (Clock(), Sync(), Space(), Index(), Registered(), Sound(), Port(), Tls(), Echo())
 
 
 def examine(config: Config) -> Iterator[Finding]:
