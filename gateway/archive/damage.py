@@ -168,14 +168,18 @@ class Damages:
 
     def file(self, damage: Damage) -> str:
         """Return where a damaged file is, below the data directory."""
-        if damage.kind == RECORD:
-            return f"records/{damage.name}.json"
-        if damage.kind == QUARANTINED:
-            return f"quarantine/{damage.name}.dcm"
-        if damage.kind == RECIPE:
-            path = self._files.recipe(damage.name)
+        return self.place(damage.name, damage.kind)
+
+    def place(self, name: str, kind: str) -> str:
+        """Return where a file of some kind is, below the data directory."""
+        if kind == RECORD:
+            return f"records/{name}.json"
+        if kind == QUARANTINED:
+            return f"quarantine/{name}.dcm"
+        if kind == RECIPE:
+            path = self._files.recipe(name)
         else:
-            settled, fresh = self._files.received_path(damage.name), self._files.intake_path(damage.name)
+            settled, fresh = self._files.received_path(name), self._files.intake_path(name)
             path = fresh if fresh.exists() and not settled.exists() else settled
         return str(path.relative_to(self._files.root))
 

@@ -237,8 +237,7 @@ def right_header(row: InstanceRow, header: Header) -> bool:
 
 def _noted(archive: Archive, name: str, kind: str, reason: str, row: InstanceRow) -> DamagedError:
     archive.damage.note(name, kind, reason, row)
-    path = archive.files.recipe(name) if kind == RECIPE else archive.files.received_path(name)
-    return damaged(f"{path.parent.parent.name}/{path.parent.name}/{path.name}", reason)
+    return damaged(archive.damage.place(name, kind), reason)
 
 
 def _problem(error: Exception) -> str:

@@ -80,8 +80,11 @@ class _Reencoded:
     def _pieces(self, size: int) -> Iterator[bytes]:
         for start in range(0, len(self._header), size):
             yield bytes(self._header[start : start + size])
-        pixels = _between(self._source.chunks(size), self._begin, self._end)
+        chunks = self._source.chunks(size)
+        pixels = _between(chunks, self._begin, self._end)
         yield from _swapped(pixels, self._unit) if self._syntax.big_endian else pixels
+        for _ in chunks:  # to its end, where a source says that it was not what was stored
+            pass
         for start in range(0, len(self._tail), size):
             yield bytes(self._tail[start : start + size])
 

@@ -97,6 +97,7 @@ def converted(source: ByteSource, stored: str, wanted: str) -> ByteSource:
     DamagedError
         If the data set is not what was stored.
     """
+    held = source
     try:
         if stored == DEFLATED:
             source, stored = Inflated(source), EXPLICIT_LITTLE
@@ -104,6 +105,8 @@ def converted(source: ByteSource, stored: str, wanted: str) -> ByteSource:
     except DamagedError:
         raise
     except ObjectError as error:
+        for _ in held.chunks():  # what was damaged is no reason to say that it never could be sent
+            pass
         raise CannotSend("re-encoded", error) from error
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from gateway.archive.jobs import CONVERT
 from gateway.archive.matching import KeyValueError
 from gateway.archive.views import ALL_VIEWS, View
 from gateway.conversion.frame_lists import KEYS, FrameRequest
@@ -19,7 +20,6 @@ from gateway.standard.retrieve_models import FRAME, RETRIEVE_MODELS
 
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
-    from gateway.archive.jobs import CONVERT
 from gateway.archive.rows import InstanceRow
 
 QUERY_RETRIEVE_LEVEL = 0x00080052
