@@ -29,6 +29,7 @@ class _Counts:
     refusals: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     failures: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     decoded: int = 0
+    obsolete: list[str] = field(default_factory=list)
 
 
 def of_study(archive: Archive, study: str, jobs: list[Job]) -> list[dict[str, Any]]:
@@ -42,9 +43,10 @@ def of_study(archive: Archive, study: str, jobs: list[Job]) -> list[dict[str, An
         ``failed`` (tried in vain, for the reasons in ``failures``, and tried again) plus ``outstanding`` (it has not
         been their turn); ``notified`` of those shall be fetched. ``warnings``: statuses besides Success that came
         with what is delivered, each with its name and the number of instances. ``decoded``: how much was decoded
-        without loss. Further ``state`` of the job (``done`` or ``incomplete`` without one), ``mode``, ``form``,
-        ``form_reason``, ``exceptions`` (series that go in another form, each with that and the reason), ``attempts``,
-        ``next_attempt``, ``reason`` and ``commitment``.
+        without loss. ``obsolete``: SOP Instance UIDs of what it was sent and something else has taken the place of
+        since; it may have them still. Further ``state`` of the job (``done`` or ``incomplete`` without one), ``mode``,
+        ``form``, ``form_reason``, ``exceptions`` (series that go in another form, each with that and the reason),
+        ``attempts``, ``next_attempt``, ``reason`` and ``commitment``.
     """
     found = archive.database.rows("SELECT DISTINCT destination FROM delivery WHERE study = ?", (study,))
     commitments = commitment_status.of_study(archive.database, study, jobs)
@@ -81,6 +83,7 @@ def _destination(archive: Archive, study: str, name: str, decision: Decision | N
         "refusals": _grouped(counts.refusals),
         "failures": _grouped(counts.failures),
         "decoded": counts.decoded,
+        "obsolete": counts.obsolete,
         "attempts": job.attempts if job else 0,
         "next_attempt": job.not_before if job and job.state == WAITING else None,
         "reason": (job.reason if job else "") or (reasons[0] if reasons else ""),
@@ -103,6 +106,8 @@ def _counted(archive: Archive, study: str, name: str, decision: Decision | None)
         rows = [row for row in archive.instances(list(known)) if row.views]
         rows = [several[row.sop_instance].first if row.sop_instance in several else row for row in rows]
     counts = _Counts()
+    now = {row.sop_instance for row in rows}
+    counts.obsolete = sorted(uid for uid, one in known.items() if one.state == DELIVERED and uid not in now)
     for row in rows:
         one = known.get(row.sop_instance)
         if one is None or one.digest != row.digest:

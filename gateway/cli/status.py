@@ -204,7 +204,8 @@ def delivery(destination: dict[str, Any], now: float) -> str:
         return f"held: {destination['reason']}; {remedy}"
     if destination["mode"] == "pull" and destination["delivered"] < destination["total"]:
         return _fetching(destination, progress, now)
-    return "; ".join(filter(None, (_sending(destination, progress, now), undeliverable(destination))))
+    said = (_sending(destination, progress, now), undeliverable(destination), obsolete(destination))
+    return "; ".join(filter(None, said))
 
 
 def _sending(destination: dict[str, Any], progress: str, now: float) -> str:
@@ -255,6 +256,12 @@ def undeliverable(destination: dict[str, Any]) -> str:
     shown = found[:3] + [f"{len(found) - 3} reasons more in --json"] * (len(found) > 3)
     remedy = "after mending it, `gateway queue retry`"
     return "; ".join([*shown, remedy]) if found else ""
+
+
+def obsolete(destination: dict[str, Any]) -> str:
+    """Say how much of what a destination was sent something else has taken the place of."""
+    number = len(destination["obsolete"])
+    return f"{count(number, 'object')} there obsolete, named by --json: remove them there" if number else ""
 
 
 def _fetching(destination: dict[str, Any], progress: str, now: float) -> str:
