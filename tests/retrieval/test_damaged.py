@@ -11,6 +11,7 @@ from box import ct_study
 from getting import STUDY_ROOT, getter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loopback import eventually
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from retrieving import Box, box, identifier, saved
@@ -126,6 +127,6 @@ def test_T9_C_GET_of_something_damaged_fails_and_gives_nothing(tmp_path: Path) -
         # Of what has begun to go out nobody can take back the beginning: its end never comes.
         with getter(gateway.port, called="GATEWAY_ENH") as requestor:
             list(requestor.association.send_c_get(identifier("STUDY", StudyInstanceUID=row.study), STUDY_ROOT))
-            assert not requestor.association.is_established
+            eventually(lambda: not requestor.association.is_established)
         assert requestor.received == {}
         assert [one.name for one in gateway.archive.damage.listing()] == [sources[2].name]
