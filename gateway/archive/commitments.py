@@ -256,6 +256,14 @@ class Commitments:
             WHERE study = ? AND destination = ? AND state = 'asked' ORDER BY asked_at"""
         return [Transaction._make(row) for row in self._database.rows(sql, (study, destination))]
 
+    def awaited(self, study: str | None = None, destination: str | None = None) -> list[tuple[Transaction, int]]:
+        """Return the transactions that destinations have not answered, each with its number of instances."""
+        sql = """SELECT uid, study, destination, state, asked_at, answered_at, json_array_length(instances) FROM asked
+            WHERE state = 'asked' AND (?1 IS NULL OR study = ?1) AND (?2 IS NULL OR destination = ?2)
+            ORDER BY asked_at"""
+        rows = self._database.rows(sql, (study, destination))  # type: ignore[arg-type]
+        return [(Transaction._make(row[:6]), row[6]) for row in rows]
+
     def is_open(self, transaction: Transaction) -> bool:
         """Tell whether a transaction still waits for its answer."""
         found = self._database.row("SELECT state FROM asked WHERE uid = ?", (transaction.uid,))

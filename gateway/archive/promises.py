@@ -303,6 +303,18 @@ class Promises:
         with self._database.transaction() as connection:
             connection.execute(f"UPDATE promise SET state = '{READY}', due = 0 WHERE state = '{HELD}'")
 
+    def retry_now(self, requester: str | None = None) -> int:
+        """Look at, and answer, what is owed to a requester now, by default to all; return how many requests that is."""
+        sql = f"""UPDATE promise SET due = 0, state = CASE state WHEN '{HELD}' THEN '{READY}' ELSE state END
+            WHERE state IN ('{OPEN}', '{READY}', '{HELD}') AND (?1 IS NULL OR requester = ?1)"""
+        with self._database.transaction() as connection:
+            return connection.execute(sql, (requester,)).rowcount
+
+    def owed(self, requester: str | None = None) -> list[Promise]:
+        """Return the requests that have no answer yet, the oldest first."""
+        states = f"state IN ('{OPEN}', '{READY}', '{HELD}')"
+        return self._many(f"{states} AND (?1 IS NULL OR requester = ?1) ORDER BY asked_at", requester)
+
     def answered(self, promise: Promise, how: str) -> None:
         """Note that the requester has taken the answer; what was found about each reference is forgotten."""
         self._conclude(promise, ANSWERED, "")

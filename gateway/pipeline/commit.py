@@ -186,10 +186,10 @@ class Committer(Visits):
     # What is done about it
 
     def _give_up(self, job: Job) -> int:
-        """Wait no longer for what has not been answered in time; return how much it is about."""
+        """Wait no longer for what has not been answered in time, or is to be asked for now; return how much it is."""
         instances = 0
         for transaction in self.commitments.open(job.study, self.target.name):
-            if self.clock.now() >= self._deadline(transaction, job.attempts):
+            if job.hurried or self.clock.now() >= self._deadline(transaction, job.attempts):
                 count = self.commitments.give_up(transaction)
                 warning(
                     "commit.unanswered",

@@ -191,6 +191,26 @@ def test_the_queue_lists_work_and_retry_makes_it_due(box: Box) -> None:
     assert box.archive.jobs.take(DELIVER, "PACS") is not None
 
 
+def test_T13_answers_about_commitment_that_are_owed_are_in_the_queue_and_are_hurried(box: Box) -> None:
+    box.receive(1)
+    promises = box.archive.promises
+    promise = promises.ask("CT9", "GATEWAY", "2.25.9", [("1.2", "1.2.3")])
+    assert promise is not None
+    promises.settle(promise)
+    promises.hold(promise, "CT9 has no host and port in its [[peer]] entry")
+    box.archive.commitments.ask(STUDY, "PACS", box.archive.study_sources(STUDY))
+    lines = box.run("queue", "list").stdout.splitlines()
+    assert any(line.startswith(f"PACS owes an answer: {STUDY}: asked ") for line in lines), lines
+    held = "held: CT9 has no host and port in its [[peer]] entry"
+    assert any(line.startswith("answer CT9: commitment to 1 instance, asked ") and held in line for line in lines)
+    told = json.loads(box.run("queue", "list", "--json").stdout)
+    assert [(one["kind"], one["destination"]) for one in told][-2:] == [("awaited", "PACS"), ("answer", "CT9")]
+    assert json.loads(box.run("queue", "retry", "--destination", "CT9", "--json").stdout) == {"due": 0, "answers": 1}
+    (again,) = promises.owed()
+    assert (again.state, again.due) == ("ready", 0)
+    assert promises.due("ready") == [again]
+
+
 def test_a_destination_nobody_configured_is_refused(box: Box) -> None:
     done = box.run("queue", "retry", "--destination", "PAX")
     assert done.exit_code == 1
