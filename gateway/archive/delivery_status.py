@@ -10,7 +10,7 @@ from gateway.archive import collisions, commitment_status
 from gateway.archive.custody import DELIVERED, FAILED, FETCHES, NOTIFIED, PENDING, REFUSED, Decision
 from gateway.archive.due import due
 from gateway.archive.jobs import DELIVER, WAITING, Job
-from gateway.archive.views import name_of
+from gateway.archive.views import View, name_of
 from gateway.standard.statuses import status_of
 
 if TYPE_CHECKING:
@@ -101,10 +101,12 @@ def _counted(archive: Archive, study: str, name: str, decision: Decision | None)
     known = {one.sop_instance: one for one in archive.custody.deliveries(study, name)}
     if decision is not None:
         rows = due(archive, name, study, decision.view, fetches=decision.reason == FETCHES)
-    else:  # as far as it is known what is for it
+    elif known:  # both forms are the same so far
         several = collisions.of_study(archive, study)
         rows = [row for row in archive.instances(list(known)) if row.views]
         rows = [several[row.sop_instance].first if row.sop_instance in several else row for row in rows]
+    else:  # nobody has been asked yet
+        rows = due(archive, name, study, View.ENHANCED)
     counts = _Counts()
     now = {row.sop_instance for row in rows}
     counts.obsolete = sorted(uid for uid, one in known.items() if one.state == DELIVERED and uid not in now)

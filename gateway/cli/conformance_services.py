@@ -9,7 +9,7 @@ from gateway.cli.conformance_annexes import character_sets, created_objects, que
 from gateway.cli.conformance_commitment import commitment
 from gateway.cli.conformance_statuses import empty_values
 from gateway.cli.conformance_tables import GROUPS, OPTIONS, Box, Entity, Group, name_of_uid, services, table
-from gateway.cli.conformance_user import asks_to_commit, notifies, users_of
+from gateway.cli.conformance_user import asks_to_commit, fall_back, notifies, users_of
 from gateway.network import negotiation
 from gateway.objects.part10 import DEFLATED, EXPLICIT_LITTLE
 from gateway.retrieval.rendition import ALTERNATIVES
@@ -63,11 +63,7 @@ def _uses(box: Box, entity: Entity) -> str:
 def _storage(box: Box) -> Iterator[str]:
     yield "#### 5.2.5 Storage\n\n##### 5.2.5.1 SCU of the Storage SOP classes"
     yield (
-        "Delivery: for each study and destination one association that proposes the classes of the study tells which "
-        "of "
-        "them the destination takes; the form is decided once and kept, by the images alone (PS3.4 B.4.2.1: what "
-        "else a "
-        "destination does not accept is held, with the reason, and keeps nothing from it that it accepts). What failed "
+        f"Delivery: {fall_back()} What failed "
         "is tried again later, by the kind of its status (section 7.3.2) and with growing intervals. A study that "
         "waits "
         "for one destination delays no other. Retrieval: C-STORE sub-operations go to configured destinations and "

@@ -46,6 +46,19 @@ def used(box: Box, entity: Entity) -> set[str]:
     return looks | asks | ({terms.INSTANCE_AVAILABILITY} if any(one.pull for one in called) else set())
 
 
+def fall_back() -> str:
+    """Return what is done where a destination does not take a class (PS3.4 B.4.2.1)."""
+    return (
+        "for each study and destination one association that proposes the enhanced classes of its images tells which "
+        "of them the destination takes; where it does not, the classic images are sent, which are instances of their "
+        "own with their own UIDs. The fall-back of PS3.4 B.4.2.1, the same SOP Instance UID under a Related General "
+        "SOP Class, is not used, and Original Specialized SOP Class UID is never written. The form is decided once and "
+        "kept, by the images alone, for each group of series tied by references; only overlays of the images that "
+        "have become presentation states make these decide too. What else a destination does not accept, by class or "
+        "transfer syntax, is held with the reason, and keeps nothing from it that it accepts."
+    )
+
+
 def asks_to_commit(box: Box) -> Iterator[str]:
     """Yield how destinations are asked for storage commitment, by each application entity that does."""
     for entity in box.entities:
