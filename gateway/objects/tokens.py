@@ -33,7 +33,8 @@ from gateway.objects.parse import (
 # VRs of which an undefined length means fragments, not items with elements (PS3.5 A.4).
 FRAGMENTED = frozenset(("OB", "OW"))
 
-_ITEM_TAG = b"\xfe\xff\x00\xe0"
+# What the items in a value of unknown VR begin with; of none there may be the delimiter.
+_BEGINNINGS = (b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0")
 
 
 class Token(NamedTuple):
@@ -161,7 +162,7 @@ def items_of(value: bytes, syntax: Syntax | None, *, known: bool, depth: int = 0
     """
     if not value:
         return [] if known else None
-    if syntax is None and not value.startswith(_ITEM_TAG):
+    if syntax is None and not value.startswith(_BEGINNINGS):
         return None
     found = _walked(value, syntax or Syntax(implicit=True), depth)
     return _walked(value, Syntax(), depth) if found is None and syntax is None and known else found
