@@ -27,6 +27,7 @@ from gateway.archive.rows import (
     Settlement,
     instance_row,
 )
+from gateway.archive.taken import Taken
 from gateway.archive.views import View
 from gateway.clock import Clock
 from gateway.conversion.held import Guise
@@ -83,6 +84,7 @@ class Archive:
         if not readonly:
             backfill.columns(self.database)
         self.jobs = Jobs(self.database, self.clock)
+        self.taken = Taken(self.database, self.clock)
         self.damage = Damages(self.database, self.files, self.clock)
         self.custody = Custody(self.database, self.files, self.clock)
         self.commitments = Commitments(self.database, self.files, self.clock)

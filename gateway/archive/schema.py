@@ -257,6 +257,14 @@ _DELIVERIES = (
     "CREATE INDEX delivery_refused ON delivery(destination, sop_instance) WHERE state = 'refused'",
 )
 
+# Which transfer syntaxes destinations take, as associations have shown.
+_TAKEN = (
+    """CREATE TABLE taken (
+        destination TEXT NOT NULL, transfer_syntax TEXT NOT NULL, yes INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (destination, transfer_syntax)
+    ) WITHOUT ROWID""",
+)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
@@ -270,6 +278,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0011_keys", KEY_TABLES),
     ("0012_collisions", _COLLISIONS),
     ("0014_damage", _DAMAGE),
+    ("0015_taken", _TAKEN),
     ("0016_deliveries", _DELIVERIES),
 )
 

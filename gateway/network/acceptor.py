@@ -75,7 +75,9 @@ class Negotiator(ACSE):
         may = caller.peer.may | ({REPORT} if caller.prior else frozenset())
         roles = self.requestor.role_selection
         proposed = request.presentation_context_definition_list
-        answers = negotiate(proposed, self.requestor.sop_class_common_extended, may, roles)
+        answers = negotiate(
+            proposed, self.requestor.sop_class_common_extended, may, roles, association.server.deliverable()
+        )
         association._accepted_cx = {context.context_id: context for context in answers if context.result == ACCEPTED}
         association._rejected_cx = [context for context in answers if context.result != ACCEPTED]
         accepted = {str(context.abstract_syntax) for context in association._accepted_cx.values()}

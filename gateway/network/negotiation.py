@@ -1,7 +1,8 @@
 """Which presentation contexts are accepted (PS3.8 9.3.3.2, PS3.7 D.3, PS3.4 B.4.1.2).
 
 pynetdicom's negotiation follows the acceptor's order of transfer syntaxes and keeps one context for each abstract
-syntax; here the requestor's first choice that the box can take wins, in every context it proposes.
+syntax; here the requestor's first choice that the box can take and hand on wins, in every context it proposes, and if
+there is none, its first choice that the box can take.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pydicom.uid import UID, UID_dictionary
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
+from gateway.archive.decoder import decodable
 from gateway.standard.commitment import STORAGE_COMMITMENT_PUSH
+from gateway.standard.compression import LOSSLESS
 from gateway.standard.query_keys import FIND_MODELS
 from gateway.standard.retrieve_models import RETRIEVE_MODELS
 
@@ -64,6 +67,15 @@ EXTENDED: dict[str, tuple[str, ...]] = {
 _SENDABLE = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 
 
+# What can be handed on whatever a destination takes: native, or decoded without loss.
+_NATIVE = IDENTIFIER_SYNTAXES
+
+
+def deliverable(taken: Collection[str]) -> frozenset[str]:
+    """Return the transfer syntaxes in which objects can be handed on to whom `taken` is known of."""
+    return _NATIVE | frozenset(filter(decodable, LOSSLESS)) | frozenset(taken)
+
+
 class Service(NamedTuple):
     """What a service asks of a peer and in which transfer syntaxes it runs."""
 
@@ -111,6 +123,7 @@ def negotiate(
     common_extended: Mapping[Any, Any],
     may: Collection[str],
     roles: Mapping[Any, Any] = MappingProxyType({}),
+    deliverable: Collection[str] = TRANSFER_SYNTAXES,
 ) -> list[PresentationContext]:
     """Answer the presentation contexts of an association request.
 
@@ -124,6 +137,8 @@ def negotiate(
         Rights of the requestor.
     roles : mapping
         SCP/SCU Role Selection items by SOP Class UID (PS3.7 D.3.3.4).
+    deliverable : collection of str
+        Transfer syntaxes in which what is stored can be handed on: taken first where a context leaves the choice.
 
     Returns
     -------
@@ -138,7 +153,7 @@ def negotiate(
         service = SERVICES.get(context.abstract_syntax) or _extended(common_extended.get(context.abstract_syntax))
         syntaxes = context.transfer_syntax or [UID("1.2.840.10008.1.2")]
         agreed = _roles(service, roles.get(context.abstract_syntax), may)
-        answer.result, syntax = _result(service, syntaxes, may, agreed)
+        answer.result, syntax = _result(service, syntaxes, may, agreed, deliverable)
         # An answer has one transfer syntax even if its context is rejected; it says nothing then.
         answer.transfer_syntax = [syntax]
         answer._as_scp = answer.result == ACCEPTED and agreed.receives
@@ -161,7 +176,9 @@ def _roles(service: Service | None, item: Any, may: Collection[str]) -> Roles:
     return Roles(bool(item.scu_role) and as_scp in may, bool(item.scp_role) and as_scu in may)
 
 
-def _result(service: Service | None, proposed: list[UID], may: Collection[str], agreed: Roles) -> tuple[int, UID]:
+def _result(
+    service: Service | None, proposed: list[UID], may: Collection[str], agreed: Roles, deliverable: Collection[str]
+) -> tuple[int, UID]:
     if service is None:
         return NO_ABSTRACT_SYNTAX, proposed[0]
     if service in _RIGHTS:
@@ -173,6 +190,8 @@ def _result(service: Service | None, proposed: list[UID], may: Collection[str], 
     # What is stored in a native syntax can be sent in either of the little endian ones, and for a context there is only
     # one answer; only who sends knows what comes.
     first = [uid for uid in _SENDABLE if uid in proposed] if agreed.sends and service is STORAGE else []
+    if service is STORAGE:
+        first += [uid for uid in proposed if uid in deliverable]
     for syntax in (*first, *proposed):
         if syntax in service.transfer_syntaxes:
             return ACCEPTED, UID(syntax)

@@ -6,6 +6,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
@@ -13,6 +14,7 @@ from pynetdicom.ae import ApplicationEntity
 
 from gateway.archive.registrar import Registrar
 from gateway.network.acceptor import Acceptor
+from gateway.network.negotiation import TRANSFER_SYNTAXES, deliverable
 from gateway.network.policy import NetworkSettings
 from gateway.network.slots import Slots
 from gateway.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -28,6 +30,9 @@ SPARE_CONNECTIONS = 32
 
 # How long a stop may go unnoticed by the accept loop.
 TICK = 0.25
+
+# Seconds after which it is looked again what the destinations take.
+LEARN = 30.0
 
 
 class Server:
@@ -79,6 +84,8 @@ class Server:
         self._doors = {door.fileno(): (door, secure) for door, secure in doors if door is not None}
         for door, _ in self._doors.values():
             door.setblocking(False)  # another process may be faster to accept what woke this one
+        self._deliverable: Collection[str] = ()
+        self._learn_again = 0.0
         self._associations: set[Acceptor] = set()
         self._lock = threading.Lock()
 
@@ -107,6 +114,17 @@ class Server:
                 self._accept(*self._doors[number])
         self._end(grace)
         self.registrar.close(grace)
+
+    def deliverable(self) -> Collection[str]:
+        """Return the transfer syntaxes in which what is stored can be handed on; all if it goes nowhere."""
+        destinations = self.settings.priors_from
+        if not destinations:
+            return TRANSFER_SYNTAXES
+        now = time.monotonic()
+        if now >= self._learn_again:
+            self._deliverable = deliverable(self.archive.taken.by_all(destinations))
+            self._learn_again = now + LEARN
+        return self._deliverable
 
     def ended(self, association: Acceptor) -> None:
         """Forget an association that has come to its end."""

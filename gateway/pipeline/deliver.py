@@ -26,6 +26,7 @@ from gateway.archive.views import View, name_of
 from gateway.errors import NetworkError, Rejected
 from gateway.observe import event, fault, warning
 from gateway.pipeline.form import Forms
+from gateway.pipeline.learning import Learning
 from gateway.pipeline.retry import Backoff
 from gateway.pipeline.sequels import BUSY_IN_A_ROW, Tally, of_answer, of_break, reasons
 from gateway.pipeline.visits import INTERRUPTED, Held, Target, Visits, due_to
@@ -88,7 +89,7 @@ class Deliverer(Visits):
         grace: float = 5.0,
     ) -> None:
         super().__init__(archive, target, backoff=backoff, stop=stop, grace=grace)
-        self.outbound = Attentive(outbound, self._note)
+        self.outbound = Attentive(Learning(outbound, archive.taken), self._note)
         self.forms = Forms(archive, target, self._refusals)
         self._accepted: dict[str, set[str]] = {}  # transfer syntaxes by SOP class, as it has said last
         self._busy: set[str] = set()  # instances in a row that it was too short of something for

@@ -184,8 +184,11 @@ def refusal(
     """
     name, syntax = UID(row.sop_class).name, UID(row.transfer_syntax).name
     obstacle = rendition.obstacle(row)
-    if unknown or (not accepted and not obstacle):
+    if not accepted and not obstacle:
         return f"peer does not accept {name}"
+    if unknown:
+        # Nothing but the stored syntax was proposed, and not every peer answers with the right result.
+        return f"{peer} does not accept {name}, or not as {syntax}, and it cannot be decoded: {obstacle}"
     if not obstacle:
         return f"peer does not accept {syntax} for {name}"
     return f"{peer} takes no {syntax} for {name}, and it cannot be decoded: {obstacle}"
