@@ -31,7 +31,7 @@ from gateway.archive.heal import is_held
 from gateway.archive.jobs import CONVERT
 from gateway.archive.keys import find_place, said_by
 from gateway.archive.partitions import OWN_REASON
-from gateway.archive.rows import Admission, InstanceRow
+from gateway.archive.rows import DERIVED, Admission, InstanceRow
 from gateway.archive.views import ALL_VIEWS, NO_VIEW, fresh_views
 from gateway.errors import GatewayError
 from gateway.objects.part10 import Header
@@ -95,6 +95,8 @@ class _Verdict(NamedTuple):
         The current version.
     image : int
         Which of the images under that UID it is.
+    other : bool
+        Whether it is the first of that image.
     parts : Parts or None
         Digests of what has come, for the index.
     """
@@ -105,6 +107,7 @@ class _Verdict(NamedTuple):
     same: InstanceRow | None
     current: InstanceRow | None
     image: int
+    other: bool
     parts: Parts | None
 
 
@@ -176,7 +179,8 @@ def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
     # Nearly always nothing is; to ask only that is much the faster question.
     held = archive.versions(header.sop_instance) if archive.database.row(_HELD, (header.sop_instance,)) else []
     seen = sorted((row.id, row.superseded) for row in held)
-    held = [row for row in held if row.name != name]
+    # What was restored here and gave way to its original is no version of anybody's.
+    held = [row for row in held if row.name != name and (row.kind != DERIVED or not row.superseded)]
     digest = digest_of_name(name)
     made = archive.database.row(_MADE, (header.sop_instance,))
     current = held[0] if held and not held[0].superseded else None
@@ -188,28 +192,35 @@ def _judge(archive: Archive, name: str, header: Header) -> _Verdict:
     if not equal:
         same, image = _compared(archive, held, header)
         equal = same.name if same else ""
+    elif same is not None:
+        # What a destination has returned is no image of the sender's so far.
+        image = same.image if same.spoken else _compared(archive, [row for row in held if row.spoken], header)[1]
+    other = image > max((row.image for row in held if row.spoken), default=0)
     parts = None
     if not equal:
         with contextlib.suppress(OSError):  # what cannot be read now is read when somebody needs it
             parts = parts_of(header.path, header)
-    return _Verdict(seen, made is not None, equal, same, current, same.image if same else image, parts)
+    return _Verdict(seen, made is not None, equal, same, current, image, other, parts)
 
 
 def _compared(archive: Archive, held: Sequence[InstanceRow], header: Header) -> tuple[InstanceRow | None, int]:
-    """Return what has the same content as a file, or None and which of the images it is a version of."""
+    """Return what has the same content as a file, if it is held, and which of the images it is a version of."""
     spoken = [row for row in held if row.spoken]
     first = next((row for row in spoken if row.image == 0), None)
     candidates = list(held[:_MOST_COMPARED])
     if first is not None and first not in candidates:
         candidates.append(first)
     image = None if spoken else 0
+    same = None
     for row in candidates:
         found = likeness(archive, row, header)
-        if found == Likeness.SAME:
+        if found == Likeness.SAME and row.spoken:
             return row, row.image
-        if found == Likeness.VERSION and image is None and row.spoken:
+        if found == Likeness.SAME:
+            same = same or row
+        elif found == Likeness.VERSION and image is None and row.spoken:
             image = row.image
-    return None, image if image is not None else 1 + max(row.image for row in spoken)
+    return same, image if image is not None else 1 + max(row.image for row in spoken)
 
 
 def _decide(
@@ -229,7 +240,7 @@ def _decide(
     touched = _store(archive, connection, arrival, verdict, returned=returned, late=late)
     if verdict.own or old is None:
         return "own" if verdict.own else "stored", touched
-    return "version" if returned or verdict.image == old.image else "other", touched
+    return "other" if verdict.other and not returned else "version", touched
 
 
 class _Standing(NamedTuple):
@@ -265,9 +276,10 @@ def _renew(
 ) -> set[str]:
     """Make what is held with the content of a file the current version; return the studies to be converted."""
     header, old = arrival.header, verdict.current
-    lastword.record(archive, header.sop_instance, same.name)
+    source = _source(arrival)
+    lastword.record(archive, header.sop_instance, same.name, source)
     standing = _standing(archive, header, arrival.origin, referred(header.dataset))
-    values = _source(arrival) | standing._asdict()
+    values = source | standing._asdict() | {"image": verdict.image}
     lastword.renew(connection, old.id if old else None, same.id, values, archive.clock.now())
     return set() if standing.settled else {same.study, old.study if old else same.study}
 

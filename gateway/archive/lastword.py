@@ -22,13 +22,23 @@ if TYPE_CHECKING:
     from gateway.archive.index import Archive
 
 _AGAIN = """UPDATE instance SET superseded = 0, retired = 0, views = :views, settled = :settled, reason = :reason,
-    peer = :peer, called = :called, convert = :convert, prior = :prior, received_at = :received_at WHERE id = :id"""
+    peer = :peer, called = :called, convert = :convert, prior = :prior, received_at = :received_at, image = :image
+    WHERE id = :id"""
 _UPDATED = """UPDATE study SET updated_at = ?
     WHERE id = (SELECT s.study FROM instance i JOIN series s ON s.id = i.series WHERE i.id = ?)"""
 
 
-def record(archive: Archive, sop_instance: str, name: str) -> None:
+def record(archive: Archive, sop_instance: str, name: str, source: dict[str, Any]) -> None:
     """Note durably that a version is the last word, over all others that are held now.
+
+    Parameters
+    ----------
+    archive : Archive
+        Holds it.
+    sop_instance, name : str
+        SOP Instance UID and archive name.
+    source : dict
+        Columns that say where it came from this time.
 
     Raises
     ------
@@ -36,7 +46,7 @@ def record(archive: Archive, sop_instance: str, name: str) -> None:
         If it cannot be written; nothing may be changed then.
     """
     over = [row.name for row in archive.versions(sop_instance) if row.name != name]
-    content = {"sop_instance": sop_instance, "current": name, "over": sorted(over)}
+    content = {"sop_instance": sop_instance, "current": name, "over": sorted(over), "source": source}
     write_record(archive.files.record_path(f"word-{key_of(sop_instance)}"), content)
 
 
@@ -78,16 +88,8 @@ def _apply(archive: Archive, content: dict[str, Any]) -> bool:
         current = held[0] if not held[0].superseded else None
         if current is not None and current.name not in content["over"]:
             return False  # it came later
-        values = {
-            "views": int(fresh_views(again.sop_class)),
-            "settled": 0,
-            "reason": "",
-            "peer": again.peer,
-            "called": "",
-            "convert": int(again.convert),
-            "prior": int(again.prior),
-            "received_at": archive.clock.now(),
-        }
+        standing = {"views": int(fresh_views(again.sop_class)), "settled": 0, "reason": "", "image": again.image}
+        values = standing | content["source"]
         renew(connection, current.id if current else None, again.id, values, archive.clock.now())
         archive.jobs.schedule(CONVERT, again.study, not_before=archive.clock.now() + archive.quiet)
     return True

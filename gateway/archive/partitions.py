@@ -160,10 +160,25 @@ def _reception(connection: sqlite3.Connection, one: Mapping[str, Any]) -> float 
     return None
 
 
+# A destination may have removed what was withdrawn: it gets it again, and is asked again to commit to it.
+_DELIVERED_AGAIN = """UPDATE delivery SET state = 'pending', reason = '', commitment = '', commitment_reason = '',
+    failure = NULL, commitment_at = NULL, lost = 0 WHERE sop_instance = ? AND state = 'delivered'"""
+
+
+def _reinstate(connection: sqlite3.Connection, one: Mapping[str, Any]) -> None:
+    """Bring back an object that was withdrawn: a version of its source has come again, and it is the same again."""
+    sql = """UPDATE instance SET views = ?, reason = '' WHERE sop_instance = ? AND digest = ?
+        AND kind = 'derived' AND superseded = 0 AND views = 0"""
+    values = (one["views"], one["sop_instance"], bytes.fromhex(one["digest"]))
+    if connection.execute(sql, values).rowcount:
+        connection.execute(_DELIVERED_AGAIN, (one["sop_instance"],))
+
+
 def _apply_object(connection: sqlite3.Connection, one: Mapping[str, Any], now: float) -> None:
     uid, digest = one["sop_instance"], bytes.fromhex(one["digest"])
     common = {"sop_instance": uid, "sop_class": one["sop_class"], "name": one["name"], "digest": digest}
     if connection.execute("SELECT 1 FROM derived WHERE sop_instance = ?", (uid,)).fetchone():
+        _reinstate(connection, one)
         return
     row = {"series": one["series"], "study": one["study"], "kind": one["kind"]}
     derived = insert(connection, "derived", common | row)

@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER
 from gateway.archive.rows import InstanceRow
+from gateway.archive.succession import RESTORED
 from gateway.archive.views import ALL_VIEWS, NO_VIEW, View
 from gateway.objects.part10 import file_meta
 from gateway.pipeline.convert import AWAITS, ConversionPolicy, Converter
@@ -153,6 +154,47 @@ def test_late_slices_make_another_copy_of_what_refers_to_them_and_the_old_one_is
     assert row is not None
     assert row.views == NO_VIEW
     check_views(archive)
+
+
+def test_T3_a_document_that_comes_again_as_it_was_first_has_its_first_copy_again(archive: Archive) -> None:
+    sources = series_of(count=4)
+    first = key_object(sources[:2])
+    second = deepcopy(first)
+    second.PatientComments = "another"
+    receive(archive, [*sources, first])
+    (old,) = in_view(archive, KO)
+    receive(archive, [second])
+    (other_copy,) = in_view(archive, KO)
+    assert other_copy.PatientComments == "another"
+    receive(archive, [first])
+    (again,) = in_view(archive, KO)
+    assert again == old
+    assert views_of(archive, first) == View.RECEIVED | View.CLASSIC
+    check_views(archive)
+    # The same from the records alone.
+    before = {row.name: row.views for row in archive.select(ALL_VIEWS)}
+    archive.close()
+    for path in archive.files.root.glob("index.sqlite3*"):
+        path.unlink()
+    (archive.files.root / RESTORED).touch()
+    rebuilt = Archive(archive.files.root, archive.clock, quiet=0)
+    rebuilt.recover()
+    assert {row.name: row.views for row in rebuilt.select(ALL_VIEWS)} == before
+    rebuilt.close()
+
+
+def test_T3_a_slice_that_comes_again_as_it_was_first_makes_another_object(archive: Archive) -> None:
+    sources = series_of(count=4)
+    second = deepcopy(sources[1])
+    second.PixelData = bytes(len(second.PixelData))
+    seen = []
+    for word in (sources, [second], [sources[1]]):
+        receive(archive, word)
+        (made,) = [row for row in archive.select(View.ENHANCED) if row.frames > 1]
+        seen.append(made.sop_instance)
+        check_views(archive)
+    assert len(set(seen)) == 3, "what a destination may have been told to remove does not come back under its UID"
+    assert debris(archive) == []
 
 
 def test_late_slices_of_another_series_leave_a_copy_alone(archive: Archive) -> None:
