@@ -490,16 +490,18 @@ def test_T7_F19_an_empty_required_key_matches_any_value_if_it_is_configured(
 
 def test_T7_with_real_objects_what_does_not_exist_is_not_found(gateway: Box) -> None:
     """The objects that pydicom has are without most of what one can ask for."""
-    studies = set()
-    for path in sorted(Path(str(get_testdata_file("CT_small.dcm"))).parent.rglob("*.dcm")):
+    studies: set[str] = set()
+    for path in sorted(Path(str(get_testdata_file("CT_small.dcm"))).parent.glob("*.dcm")):
         with contextlib.suppress(GatewayError):
-            store_file(gateway.archive, path)
-            studies.add(read_header(path).study)
-    assert len(studies) > 20
+            study = read_header(path).study
+            if study and study not in studies and path.stat().st_size < 100_000:
+                store_file(gateway.archive, path)
+                studies.add(study)
+    assert len(studies) > 10
     with association(gateway.port) as made:
         everything = ask(made, identifier("STUDY", StudyInstanceUID="", AccessionNumber="", StudyID="*"))
         assert set(uids(everything)) == studies
-        assert everything.values("AccessionNumber").count("") > 10
+        assert everything.values("AccessionNumber").count("") > 5
         for keyword in ("AccessionNumber", "StudyID", "PatientID", "PatientName", "ReferringPhysicianName"):
             assert uids(ask(made, identifier("STUDY", StudyInstanceUID="", **{keyword: "NOSUCH"}))) == []
         for keyword, text in (
