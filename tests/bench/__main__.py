@@ -6,6 +6,7 @@ intake      slices/s of gateway serve beside DCMTK storescp and Debian's Orthanc
 conversion  gateway convert beside highdicom and PixelMed: wall time, processor time, peak memory
 growth      gateway convert alone with more and more slices
 inside      recipe and proof of the longest of them as the box makes them, beside reading the files once
+compared    intake, conversion and delivery with and without the comparison of digests
 query       C-FIND of an index of 1,000,000 instances beside Orthanc and dcmqrscp with what they take in --load seconds
 retrieval   C-MOVE and C-GET of the classic and the enhanced study beside Orthanc and dcmqrscp, to the same targets
 latency     from the last slice received to everything stored at Orthanc, beside Orthanc that forwards

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import conversion, intake, latency, link, memory, query, retrieval, start, written
+from tests.bench import compared, conversion, intake, latency, link, memory, query, retrieval, start, written
 from tests.bench.report import Table
 
 
@@ -54,6 +54,7 @@ MEASUREMENTS: dict[str, Callable[[Path, Size], list[Table]]] = {
     "conversion": lambda work, size: conversion.measure(work, size.runs, size.slices),
     "growth": lambda work, size: conversion.growth(work, size.few, size.counts),
     "inside": lambda work, size: conversion.inside(work, size.few, max(size.counts)),
+    "compared": lambda work, size: compared.measure(work, size.runs, size.slices),
     "query": lambda work, size: query.measure(work, size.instances, size.queries, size.load),
     "retrieval": lambda work, size: retrieval.measure(work, size.runs, size.slices),
     "latency": lambda work, size: latency.measure(work, size.runs, size.long),
