@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections import defaultdict, deque
@@ -16,6 +17,7 @@ from gateway.cli.common import json_option, print_json
 from gateway.cli.outcome import Report, print_report
 from gateway.cli.writing import Writer
 from gateway.conversion.headers import Headers
+from gateway.objects.checked import OTHER_BYTES, damaged
 from gateway.objects.elements import text
 from gateway.objects.stream import FileSource
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 # Files whose digests may lag behind the reading of headers.
 DIGESTED_AHEAD = 4
+
+# Names that the box gives to what it receives begin with the digest of its data set.
+_OF_THE_BOX = re.compile(r"([0-9a-f]{32})-[0-9a-f]{16}")
 
 # Why an instance is left out of the classic view.
 AT_HAND = "the classic images it was made of are at hand"
@@ -134,10 +139,18 @@ def _digested(files: Iterable[Path], headers: Headers, report: Report) -> Iterat
             source = FileSource(path, header.dataset_offset, header.size - header.dataset_offset)
             ahead.append((header, worker.submit(digest_of, source)))
             if len(ahead) > DIGESTED_AHEAD:
-                header, digest = ahead.popleft()
-                yield header, digest.result()
+                yield from _right(*ahead.popleft(), report)
         for header, digest in ahead:
-            yield header, digest.result()
+            yield from _right(header, digest, report)
+
+
+def _right(header: Header, digest: Future[str], report: Report) -> Iterator[tuple[Header, str]]:
+    """Yield header and digest of a file, unless it is one of a box's data directory and not what the box received."""
+    name = _OF_THE_BOX.fullmatch(header.path.stem)
+    if name is None or name[1] == digest.result():
+        yield header, digest.result()
+    else:
+        report.failed.append(str(damaged(header.path.name, OTHER_BYTES)))
 
 
 def _scope(header: Header) -> tuple[str, ...]:

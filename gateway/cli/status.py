@@ -20,6 +20,9 @@ from gateway.conversion import account
 from gateway.conversion.account import COPIED, FRAMES
 from gateway.errors import ArchiveError
 
+# Lines about damaged files; a disk that dies damages thousands.
+MOST_DAMAGED = 20
+
 
 @click.command()
 @click.argument("study", required=False)
@@ -60,8 +63,10 @@ def describe(status: dict[str, Any], now: float) -> Iterator[str]:
     for promise in status["promises"]["requests"]:
         if promise["state"] != ANSWERED:
             yield asked(promise, now)
-    for damage in status["damaged"]:
+    for damage in status["damaged"][:MOST_DAMAGED]:
         yield damaged(damage)
+    if len(status["damaged"]) > MOST_DAMAGED:
+        yield f"damaged: {count(len(status['damaged']) - MOST_DAMAGED, 'more file')}, all of them with --json"
     yield from disagreements(status["conflicts"])
     for study in status["studies"]:
         yield ""

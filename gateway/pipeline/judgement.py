@@ -129,6 +129,8 @@ class Judge:
         """Say where an instance is safe."""
         places = [one for one in self._terms.places if one.name != row.peer]
         if carriers is None or row.prior or not places:
+            if self._archive.damage.marked(row.name):
+                return Verdict(PROCESSING_FAILURE, "its copy here is damaged; send it again")
             return Verdict(COMMITTED, retrieve_ae=self._title(row))
         if not row.settled:
             return Waiting("waits for its conversion")

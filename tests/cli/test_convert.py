@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from archive_tools import store_file
 from click.testing import CliRunner
 from conversion.material import GSPS, STUDY, item, other, reference, save, save_all, series_of, slice_of
 from conversion.reading import missing, plain
 from conversion.states import bitmap, overlay
 from pydicom import dcmread
 
+from gateway.archive.index import Archive
 from gateway.cli.main import main
 from gateway.standard.sop_classes import CONVERSIONS
 
@@ -225,3 +227,16 @@ def test_UIDs_are_never_paths(tmp_path: Path) -> None:
     assert gateway(tmp_path / "in", "-o", tmp_path / "out").returncode == 0
     assert len(files_in(tmp_path / "out")) == 1
     assert len(files_in(tmp_path)) == 2
+
+
+def test_T9_a_file_of_a_box_that_is_not_what_the_box_received_is_reported_and_not_converted(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "data")
+    for number, ds in enumerate(series_of()):
+        store_file(archive, save(ds, tmp_path / f"{number}.dcm"))
+    archive.close()
+    right, *_, wrong = sorted((tmp_path / "data" / "intake").glob("*.dcm"))
+    wrong.write_bytes(wrong.read_bytes()[:-1] + b"\x7f")
+    done = report(tmp_path / "data" / "intake", "--plan")
+    assert done["status"] == 1
+    assert f"{wrong.name}: is damaged: its bytes are not those that were stored" in str(done)
+    assert right.name not in str(done["failed"])
