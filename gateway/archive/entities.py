@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 Description = dict[str, dict[str, Any]]
 
+# Version of what the index takes from an object. To be raised whenever that learns something or is corrected: rows made
+# by an older one are read again from their files, in the background (`gateway.archive.backfill`).
+# 1: columns of queries. 2: by the dictionary whatever the VR, Number of Frames where there is one, character sets.
+EXTRACTION = 2
+
 
 # Keys of each level that have no column of their own.
 _HELD = frozenset(
@@ -57,20 +62,16 @@ def describe_entities(ds: DataSet) -> Description:
     """
     patient, study = columns_of(ds, PATIENT_COLUMNS), columns_of(ds, STUDY_COLUMNS)
     return {
-        "patient": patient | name_columns(patient["name"]) | _document(ds, PATIENT) | {"indexed": 1},
-        "study": study
-        | date_columns(study["date"], study["time"])
-        | {"zone": zone_of(ds)}
-        | _document(ds, STUDY)
-        | {"indexed": 1},
-        "series": columns_of(ds, SERIES_COLUMNS) | _document(ds, SERIES) | {"indexed": 1},
+        "patient": patient | name_columns(patient["name"]) | _document(ds, PATIENT),
+        "study": study | date_columns(study["date"], study["time"]) | {"zone": zone_of(ds)} | _document(ds, STUDY),
+        "series": columns_of(ds, SERIES_COLUMNS) | _document(ds, SERIES),
         "regions": dict.fromkeys(_regions(ds)),
     }
 
 
 def describe_instance(ds: DataSet) -> Description:
     """Return what the index holds of an instance alone."""
-    return {"instance": instance_columns(ds) | _document(ds, IMAGE)}
+    return {"instance": instance_columns(ds) | _document(ds, IMAGE) | {"extraction": EXTRACTION}}
 
 
 def name_columns(name: str) -> dict[str, Any]:
@@ -117,7 +118,10 @@ def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]
 def insert_instance(connection: sqlite3.Connection, place: Place, row: dict[str, Any], description: Description) -> int:
     """Insert an instance where `find_place` has found its place, as `describe` has described it, and return its id."""
     where = {"series": place.series, "series_keys": place.keys}
-    return insert(connection, "instance", where | row | description["instance"])
+    made = insert(connection, "instance", where | row | description["instance"])
+    if description["instance"].get("extraction", 0) < EXTRACTION:  # the record of a conversion of long ago
+        connection.execute("UPDATE extraction SET until = ?", (made,))
+    return made
 
 
 def referred(ds: DataSet) -> set[str]:

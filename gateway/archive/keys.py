@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from gateway.archive import conflicts
+from gateway.archive import conflicts, entities
 from gateway.archive.entities import Description, describe_entities, insert
 from gateway.archive.matching import Sql, joined
 from gateway.archive.rows import patient_scope
@@ -94,15 +94,24 @@ def replace(connection: sqlite3.Connection, instance: int, where: tuple[str, str
     if found is None:
         study_id = _find(connection, "study", {"uid": study})
         found = _new_place(connection, study_id, study, series, what)
-    sql = "UPDATE instance SET series_keys = ?, more = ? WHERE id = ?"
-    connection.execute(sql, (found[1], description["instance"]["more"], instance))
+    _confirm(connection, found[1])
+    columns = {"series_keys": found[1]} | description["instance"]
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    connection.execute(f"UPDATE instance SET {assignments} WHERE id = ?", (*columns.values(), instance))
+
+
+def _confirm(connection: sqlite3.Connection, keys: int) -> None:
+    """Note that the extraction of now finds in an object what an older one has found."""
+    for table, which in (("series_keys", "?"), ("study_keys", "(SELECT study_keys FROM series_keys WHERE id = ?)")):
+        sql = f"UPDATE {table} SET indexed = ? WHERE id = {which} AND indexed < ?"
+        connection.execute(sql, (entities.EXTRACTION, keys, entities.EXTRACTION))
 
 
 def _new_place(connection: sqlite3.Connection, study_id: int, uid: str, series: str, what: Said) -> Place:
     series_id = _find(connection, "series", {"study": study_id, "uid": series})
     study_keys = _study_keys(connection, study_id, uid, what)
     key = {"series": series_id, "study_keys": study_keys, "digest": what.series}
-    columns = _without(what.description["series"]) | {"indexed": 1}
+    columns = _without(what.description["series"]) | {"indexed": entities.EXTRACTION}
     keys = _find(connection, "series_keys", key, columns)
     sql = "INSERT OR IGNORE INTO keys_region (keys, region) VALUES (?, ?)"
     connection.executemany(sql, ((keys, region) for region in what.description.get("regions", ())))
@@ -119,7 +128,8 @@ def _study_keys(connection: sqlite3.Connection, study: int, uid: str, what: Said
     columns["patient_more"] = columns.pop("more")
     identity = conflicts.identity(patient, columns)
     key = {"study": study, "patient": patient, "digest": what.study, "identity": identity}
-    keys = insert(connection, "study_keys", key | columns | _without(what.description["study"]) | {"indexed": 1})
+    columns |= _without(what.description["study"]) | {"indexed": entities.EXTRACTION}
+    keys = insert(connection, "study_keys", key | columns)
     conflicts.report(connection, keys)
     return keys
 

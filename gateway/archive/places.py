@@ -38,7 +38,8 @@ COLUMNS: dict[str, Column] = {
     "InstanceNumber": number_column("i.number"),
     "Rows": number_column("i.rows"),
     "Columns": number_column("i.columns"),
-    "NumberOfFrames": number_column("i.frames"),
+    # Rows of an older extraction have not noted whether there was one.
+    "NumberOfFrames": number_column("coalesce(i.number_of_frames, nullif(i.frames, 1))"),
 }
 
 # All others of these levels are in documents.

@@ -226,8 +226,12 @@ def columns_of(ds: DataSet, columns: dict[str, str]) -> dict[str, Any]:
 
 
 def instance_columns(ds: DataSet) -> dict[str, Any]:
-    """Return the values of `INSTANCE_COLUMNS`; an object without Number of Frames counts as one frame."""
+    """Return the values of `INSTANCE_COLUMNS`; an object without Number of Frames counts as one frame.
+
+    ``number_of_frames`` is what it says itself, None if it does not.
+    """
     values = columns_of(ds, INSTANCE_COLUMNS)
+    values["number_of_frames"] = values["frames"]
     values["frames"] = max(values["frames"] or 1, 1)
     return values
 

@@ -227,6 +227,17 @@ _PROMISES = (
         retrieve_ae TEXT NOT NULL DEFAULT '', PRIMARY KEY (promise, position)) WITHOUT ROWID""",
 )
 
+# number_of_frames: as the instance says it, NULL if it does not (frames is 1 then). extraction: with which version of
+# `gateway.archive.entities` a row was made. extraction (table): how far the rows of older ones have been read again, by
+# id of the instance, for the version that the last start had.
+_EXTRACTION = (
+    "ALTER TABLE instance ADD COLUMN number_of_frames INTEGER",
+    "ALTER TABLE instance ADD COLUMN extraction INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE extraction (
+        version INTEGER NOT NULL, position INTEGER NOT NULL, until INTEGER NOT NULL)""",
+    "INSERT INTO extraction VALUES (0, 0, 0)",
+)
+
 # Different images that came under one SOP Instance UID (`gateway.archive.collisions`). image: which of them a row is a
 # version of, 0 for the first that came. retired: rank among the versions of the UID that were the current one once, the
 # latest has the highest; 0 for the current one, and for what has never been it.
@@ -275,6 +286,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0007_study_tallies", _STUDY_TALLIES),
     ("0008_commitment", _COMMITMENT),
     ("0009_promises", _PROMISES),
+    ("0010_extraction", _EXTRACTION),
     ("0011_keys", KEY_TABLES),
     ("0012_collisions", _COLLISIONS),
     ("0014_damage", _DAMAGE),

@@ -174,7 +174,9 @@ def top_level(recipe: Recipe) -> DataSet:
     """Return what the object of a recipe says outside of its frames and pixels."""
     with open(recipe.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
         end = header.find(PER_FRAME_START)
-        return parse_dataset(header, 0, end if end >= 0 else recipe.header_length, Syntax())[0]
+        end = end if end >= 0 else recipe.header_length
+        # Of classic images and copies the pixels follow, which are elsewhere.
+        return parse_dataset(header, 0, end, Syntax(), stop_at_pixels=True)[0]
 
 
 def seal(recipe: Recipe, digest: str) -> None:

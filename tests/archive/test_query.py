@@ -622,6 +622,8 @@ def test_an_index_from_before_these_columns_is_filled(tmp_path: Path) -> None:
     ):
         old.database.rows(f"UPDATE {table} SET {columns}")
     old.database.rows("DELETE FROM keys_region")
+    old.database.rows("UPDATE instance SET extraction = 0")
+    old.database.rows("UPDATE extraction SET version = 0")
     old.close()
     archive = Archive(tmp_path / "data", HandClock())
     found = ask(archive, "STUDY", key("PatientName", "D*"), key("StudyDate", "20240131"), key("PatientComments"))
