@@ -21,6 +21,12 @@ def character_sets(box: Box) -> Iterator[str]:
         "have the character set of their sources. For the index and for matching these are read, with and without "
         f"code extensions: the default repertoire, {known}."
     )
+    yield (
+        "A response to a query names no character set if the default repertoire can write it, else that of the request "
+        "if it can write all values, else `ISO_IR 192`. With code extensions the first value is empty, `ISO 2022 IR 6` "
+        "or of a single-byte set. Text of an object in a set that is not known, or outside of the default repertoire "
+        "in one that names none, is read as ISO-IR 100; in a request it is a wild card if the set is not known."
+    )
 
 
 def security(box: Box) -> Iterator[str]:

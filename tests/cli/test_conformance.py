@@ -49,6 +49,13 @@ def test_the_command_prints_the_statement_of_its_configuration(tmp_path: Path) -
     assert "GATEWAY_ENH" not in done.stdout
 
 
+def test_T7_the_statement_says_what_an_empty_value_matches(text: str) -> None:
+    assert "Deviation from PS3.4 C.2.2.1.2" in text
+    letter = conformance.statement(parse("[query]\nempty_matches = true\n"))
+    assert "Deviation from PS3.4 C.2.2.1.2" not in letter
+    assert "matches whatever value is asked for (PS3.4 C.2.2.1.2)" in letter
+
+
 # The sections of PS3.2 annex N, without the letter.
 CHAPTERS = {
     "1": "Overview", "1.1": "Content and transfer", "1.2": "DIMSE services", "1.3": "DICOM Web Services",
