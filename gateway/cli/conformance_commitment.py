@@ -26,7 +26,8 @@ ACTION_STATUSES = {
 FAILURES = {
     terms.NO_SUCH_OBJECT: "It is not held.",
     terms.CLASS_INSTANCE_CONFLICT: "It is held as another SOP class.",
-    terms.PROCESSING_FAILURE: "It was not safe in time, or its pixel data are only referenced (JPIP).",
+    terms.PROCESSING_FAILURE: "It was not safe in time, its pixel data are only referenced (JPIP), or different images "
+    "have come under its UID.",
 }
 
 

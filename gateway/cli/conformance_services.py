@@ -86,7 +86,9 @@ def _storage(box: Box) -> Iterator[str]:
         "storage. "
         "Nothing of a data set is coerced. An object of a UID that is held already is compared with that: equal ones "
         "are "
-        "kept once, others as versions."
+        "kept once, others as versions, of which the last received is the current one. If pixels and position, number "
+        "or acquisition differ, it is another image (against PS3.5 chapter 9): all are kept, the first is sent on as "
+        "received, none is converted, the last received answers queries and retrievals."
     )
 
 
