@@ -122,6 +122,8 @@ class Deliverer(Visits):
             return
         started = self.clock.monotonic()
         self._tally = Tally()
+        if self._outage:
+            self._busy.clear()  # one more of them is enough
         with contextlib.closing(self.rendition):
             done = run(
                 WholeSeries(self.archive, rows, self.watch),
@@ -206,7 +208,7 @@ class Deliverer(Visits):
             self.absent(job, done.broken, lasting=lasting)
         elif done.broken:
             self.later(job, f"{done.broken} after {delivered} instances", delay)
-        elif self._short() and not self.stop():
+        elif self._tally.failed and self._short() and not self.stop():
             self._busy.clear()
             self.absent(job, next(iter(self._tally.failed)), busy=True, said=self._not_taken(done), own=delay)
         elif done.cancelled and done.remaining:

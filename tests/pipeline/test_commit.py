@@ -167,6 +167,20 @@ def test_J2_without_an_answer_it_is_asked_again_under_another_transaction_less_o
     assert len(peer.requests) == 2
 
 
+def test_T13_somebody_who_does_not_want_to_wait_for_an_answer_has_it_asked_for_again(
+    archive: Archive, peer: Peer
+) -> None:
+    delivered(archive)
+    peer.answer = silent
+    work(archive, peer)
+    ((first, instances),) = archive.commitments.awaited()
+    assert (first.destination, instances) == ("PACS", 3)
+    archive.jobs.retry_now(study=STUDY)
+    work(archive, peer)
+    ((second, _),) = archive.commitments.awaited()
+    assert second.uid != first.uid
+
+
 def test_J2_what_is_refused_is_asked_again_and_visible_meanwhile(
     archive: Archive, peer: Peer, clock: HandClock
 ) -> None:

@@ -332,6 +332,24 @@ def test_T13_a_peer_short_of_room_is_not_sent_every_study_again_and_again(archiv
     assert len(pacs.holds) == 33
 
 
+def test_T13_a_peer_that_was_short_of_room_and_then_away_is_served_when_it_is_back(
+    archive: Archive, clock: HandClock
+) -> None:
+    fill(archive)
+    pacs = ScriptedPacs(answer=0xA700)
+    with ScriptedPeer(pacs.script) as peer:
+        made = worker(archive, peer.port)
+        assert made.step()
+        made.target = Target(Destination("PACS", "127.0.0.1", free_port(), "GATEWAY"), View.CLASSIC)
+        rounds(archive, clock, made, 3)
+        assert made._outage is not None
+        made.target = Target(Destination("PACS", "127.0.0.1", peer.port, "GATEWAY"), View.CLASSIC)
+        pacs.answer = 0
+        rounds(archive, clock, made, 3)
+        found, _ = compared(archive, pacs, clock)
+    assert found["state"] == "done"
+
+
 def test_T13_every_code_has_one_row_with_a_section() -> None:
     for code in range(0x10000):
         assert sum(row.first <= code <= row.last for row in TABLE) >= 1

@@ -201,7 +201,7 @@ def test_a_destination_that_cannot_be_reached_leaves_all_unsent_with_the_reason(
     with ScriptedPeer(script) as peer, nothing_left_behind():
         transcript = retrieve(peer, rows(2))
     assert fates(transcript) == [Fate.UNSENT, Fate.UNSENT]
-    assert transcript.broken == "association rejected: called AE title not recognised"
+    assert transcript.broken == "association rejected: called AE title not recognised (PEER)"
     assert transcript.final_status() == 0xA702
 
 
