@@ -128,9 +128,9 @@ def _prove(written: int, before: bytes, after: bytes, head: int, between: int, m
         return isinstance(stored.value, Encapsulated) and now.value == next(expected, None)
 
     again = os.pread(written, head, 0)
-    check_same(before, Syntax(), again, Syntax(), wanted=wanted, dropped=_OF_FRAGMENTS)
+    check_same(before, Syntax(), again, Syntax(strict=True), wanted=wanted, dropped=_OF_FRAGMENTS)
     tail = os.pread(written, os.fstat(written).st_size - between, between)
-    check_same(after, Syntax(), tail, Syntax(), wanted=wanted)
+    check_same(after, Syntax(), tail, Syntax(strict=True), wanted=wanted)
     if next(expected, None) is not None:
         raise ObjectError("data set", "has fewer compressed sequences than were decoded")
 

@@ -130,7 +130,8 @@ def _acceptance(box: Box) -> Iterator[str]:
     yield table("service | SOP class | UID | transfer syntaxes | role | right", _accepted())
     yield (
         "For storage also any class that the requestor says is one of the Storage Service Class (SOP Class Common "
-        "Extended Negotiation). Of the proposed transfer syntaxes the first that is known is chosen; in contexts for "
+        "Extended Negotiation). Of the proposed transfer syntaxes the first is chosen in which the object can be "
+        "handed on: native, compressed without loss, or known to be taken by every destination; else the first. In contexts for "
         "C-GET, in which the box sends, one of the two native little endian syntaxes before others. SCP/SCU Role "
         "Selection "
         "is answered for storage and storage commitment; without it the requestor is SCU."

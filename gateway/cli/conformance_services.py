@@ -76,7 +76,8 @@ def _storage(box: Box) -> Iterator[str]:
     )
     yield (
         f"Transcoding: each object is offered in the transfer syntax it is stored in; {alternatives}. {_deflating(box)}"
-        "Compressed pixel data that a peer does not take are decoded where that is possible without loss. Pixel data "
+        "Deflated and big endian objects that a peer does not take are written in the little endian ones; compressed "
+        "pixel data are decoded where every decoder makes the same samples, those inside of sequences with them. Pixel data "
         "are "
         "never compressed."
     )

@@ -57,6 +57,7 @@ class Syntax:
     irregular: list[str] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)  # those of which a copy might lose something
     signed: bool = False  # pixels of the data set, by which implicit VR settles what sequences inside it hold
+    strict: bool = False  # what `tokens` reads was written here: delimiters have a length of 0
     left: frozenset[int] = frozenset()  # sequences of the data set itself that stay in their file
 
     def __post_init__(self) -> None:

@@ -136,7 +136,7 @@ class _Reencoded:
             self._unit = UNIT_SIZE.get(recoder.pixel_vr, 1)
         if length >= 0 or position == len(data):
             before = Syntax(self._syntax.implicit, self._syntax.big_endian, signed=self._syntax.signed)
-            check_same(data[:position], before, bytes(out), Syntax(implicit=self._to_implicit))
+            check_same(data[:position], before, bytes(out), Syntax(self._to_implicit, strict=True))
         return out, position, length
 
 

@@ -91,6 +91,7 @@ def tokens(buffer: bytes, position: int, end: int, syntax: Syntax, *, depth: int
         group, number = syntax.tag(buffer, position)
         tag = group << 16 | number
         if tag == ITEM_END:
+            _check_delimiter(buffer, position, syntax)
             return position + 8
         vr, length, position = element_head_at(buffer, position, end, tag, syntax, seen)
         if not depth and tag in PIXEL_TAGS:
@@ -102,7 +103,7 @@ def tokens(buffer: bytes, position: int, end: int, syntax: Syntax, *, depth: int
             position = stop
         elif length == UNDEFINED or (vr == "SQ" and not group & 1):
             yield Token(depth, tag, "SQ", None)
-            inner = Syntax(implicit=True) if vr == "UN" else syntax
+            inner = Syntax(implicit=True, strict=syntax.strict) if vr == "UN" else syntax
             position = yield from _items(buffer, position, end if stop < 0 else stop, inner, depth + 1, stop < 0)
             yield Token(depth, SEQUENCE_END, "", None)
         else:
@@ -111,6 +112,11 @@ def tokens(buffer: bytes, position: int, end: int, syntax: Syntax, *, depth: int
             if number:
                 yield from _defined(Token(depth, tag, vr, value), syntax, seen)
     return position
+
+
+def _check_delimiter(buffer: bytes, position: int, syntax: Syntax) -> None:
+    if syntax.strict and syntax.long(buffer, position + 4)[0]:
+        raise ObjectError("sequence", "has a delimiter with a length")
 
 
 def _stop(tag: int, vr: str, length: int, buffer: bytes, position: int, end: int, syntax: Syntax) -> int:
@@ -184,6 +190,8 @@ def _items(
             raise ObjectError("sequence", "is truncated")
         group, number = syntax.tag(buffer, position)
         length = syntax.long(buffer, position + 4)[0]
+        if group << 16 | number == SEQUENCE_END:
+            _check_delimiter(buffer, position, syntax)
         position += 8
         if group << 16 | number == SEQUENCE_END:
             if not marked and position != stop:

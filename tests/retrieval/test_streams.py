@@ -45,6 +45,7 @@ DCMTK = {
     "5": "dcmdrle",
 }
 
+SWAPPED = ("AT", "FD", "FL", "OD", "OF", "OL", "OW", "SL", "SS", "UL", "US")
 ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 # What is left where it is, as people are told.
@@ -139,7 +140,7 @@ def items_of(ds: Dataset, tag: Any) -> list[Dataset] | None:
 def same_value(one: Dataset, other: Dataset, tag: Any) -> bool:
     """Tell whether two elements have the same bytes, or, if pydicom has read them already, the same value."""
     before, after = one.get_item(tag), other.get_item(tag)
-    if before.is_raw and after.is_raw and (not one.is_big or before.VR in ("UN", "OB")):
+    if before.is_raw and after.is_raw and not (one.is_big and before.VR in SWAPPED):
         return (before.value or b"") == (after.value or b"")
     if one[tag].is_empty or other[tag].is_empty:
         return bool(one[tag].is_empty and other[tag].is_empty)
@@ -185,7 +186,12 @@ def same_pixels(row: Row, found: Dataset, folder: Path) -> None:
     if ds.file_meta.get("TransferSyntaxUID") is None or ds.get("BitsAllocated") not in (8, 16, 32):
         assert ds.PixelData == found.PixelData or row.transfer_syntax.endswith(".2.2")
         return
-    wanted, arrived = ds.pixel_array, found.pixel_array
+    try:
+        wanted = ds.pixel_array
+    except Exception:  # pydicom has no pixels of some files that are broken on purpose
+        assert ds.PixelData == found.PixelData
+        return
+    arrived = found.pixel_array
     assert wanted.dtype.kind == arrived.dtype.kind
     assert np.array_equal(wanted, arrived)
 
