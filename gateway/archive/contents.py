@@ -41,6 +41,12 @@ _STUDY = f"""SELECT {_columns("k", PATIENT_COLUMNS)}, {_columns("k", STUDY_COLUM
     LEFT JOIN study_tally y ON y.study = t.id AND y.view = ?
     WHERE t.uid = ?"""
 
+# What other instances in force say of the study, the latest first.
+_VERSIONS = f"""SELECT {_columns("k", PATIENT_COLUMNS)}, {_columns("k", STUDY_COLUMNS)}
+    FROM study t JOIN study_keys k ON k.study = t.id JOIN patient p ON p.id = k.patient
+    JOIN series_keys g ON g.study_keys = k.id JOIN keys_tally w ON w.keys = g.id AND w.instances > 0
+    WHERE t.uid = ? AND w.view = ? GROUP BY k.id ORDER BY max(w.latest) DESC, max(w.last) DESC"""
+
 _SERIES = f"""SELECT s.uid, {_columns("g", SERIES_COLUMNS)}, y.instances
     FROM study t JOIN series s ON s.study = t.id JOIN series_tally y ON y.series = s.id AND y.view = ?
     JOIN series_keys g ON g.id = {{latest}}
@@ -146,7 +152,20 @@ def study_contents(archive: Archive, study: str, view: View) -> StudyContents:
             *columns, count = known[uid]
             series.append(SeriesContents(uid, _named(SERIES_COLUMNS, columns), count, sorted(rows, key=_position)))
     series.sort(key=lambda one: _ordered(one.columns["SeriesNumber"], one.uid))
-    return StudyContents(study, _named(PATIENT_COLUMNS | STUDY_COLUMNS, values), series_count, instance_count, series)
+    of_study = _named(_OF_STUDY, values)
+    for version in archive.database.rows(_VERSIONS, (study, int(view))):
+        _fill(of_study, _named(_OF_STUDY, list(version)))
+    return StudyContents(study, of_study, series_count, instance_count, series)
+
+
+_OF_STUDY = PATIENT_COLUMNS | STUDY_COLUMNS
+
+
+def _fill(columns: dict[str, str | int | None], version: dict[str, str | int | None]) -> None:
+    """Take what the latest instance leaves open from one that says nothing else of the patient."""
+    who = [(columns[keyword], version[keyword]) for keyword in PATIENT_COLUMNS.values()]
+    if not any(left != right for left, right in who if left and right):
+        columns |= {keyword: value for keyword, value in version.items() if not columns[keyword]}
 
 
 def _position(row: InstanceRow) -> tuple[bool, int, str]:
