@@ -223,7 +223,7 @@ def test_T1_a_text_of_megabytes_costs_the_index_little(archive: Archive) -> None
     store(archive, ct(), pixels=b"")
     tag = tag_named("PatientComments")
     store(archive, ct("1.2.4.1", study="1.2.4", PatientID="P2") | {tag: Element(tag, "UT", b"word \\" * (1 << 20))})
-    (size,) = archive.database.row("SELECT max(length(more)) FROM patient") or (0,)
+    (size,) = archive.database.row("SELECT max(length(patient_more)) FROM study_keys") or (0,)
     assert size < 1 << 17
 
 
@@ -270,9 +270,9 @@ def test_T5_every_key_of_VR_UN_is_what_it_is_with_its_own_VR(tmp_path: Path) -> 
         store(archive, ds)
         rows = [
             archive.database.rows(f"SELECT * FROM {table}")
-            for table in ("patient", "study", "series", "series_region", "reference")
+            for table in ("patient", "study", "study_keys", "series_keys", "keys_region", "reference")
         ]
-        sql = "SELECT number, rows, columns, frames, more FROM instance"
+        sql = "SELECT number, rows, columns, frames, number_of_frames, more FROM instance"
         answers = []
         for level in ("PATIENT", "STUDY", "SERIES", "IMAGE"):
             found = matches(archive, Query(level, View.RECEIVED, everything_asked("1.2.3"), relational=True))
