@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,19 @@ def open_archive(config: Config, *, write: bool = False) -> Archive:
     return Archive(config.data_dir, readonly=not write)
 
 
+# Control characters of both sets: a terminal acts on them.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+
+def harmless(line: str) -> str:
+    """Return a line with what a terminal would act on written out: values in it are those of whoever sent them."""
+    return line.translate(_CONTROLS)
+
+
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    everything = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not everything))
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
+import sys
 
 import click
 
@@ -60,6 +62,10 @@ def main() -> None:
 
     Exit status: 0 done, 1 something failed (said on stderr), 2 wrong usage.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot write a patient's name must not keep the rest from being said.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

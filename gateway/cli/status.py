@@ -14,7 +14,7 @@ from gateway.archive.collisions import REMEDY
 from gateway.archive.jobs import NOT_CONFIGURED
 from gateway.archive.promises import ANSWERED, GIVEN_UP, HELD, OPEN
 from gateway.archive.senders import DIFFER
-from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
+from gateway.cli.common import config_option, count, harmless, json_option, load_config, open_archive, print_json, span
 from gateway.cli.disagreements import disagreements
 from gateway.conversion import account
 from gateway.conversion.account import COPIED, FRAMES
@@ -48,7 +48,7 @@ def command(study: str | None, config_path: Path | None, as_json: bool, limit: i
     if as_json:
         print_json(status)
         return
-    click.echo("\n".join(describe(status, time.time())))
+    click.echo("\n".join(map(harmless, describe(status, time.time()))))
 
 
 def describe(status: dict[str, Any], now: float) -> Iterator[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from archive_tools import HandClock, commit, ct, debris, refusing
+from archive_tools import HandClock, commit, ct, debris, refusing, store
 
 from gateway.archive import arrears
 from gateway.archive.arrears import LATE, Arrears, late
@@ -118,6 +121,23 @@ def test_T1_one_file_that_cannot_be_read_keeps_no_other_out_and_the_box_starts(
     report = recover(archive, policy)
     assert report.indexed == 1
     assert uids(archive) == ["1.2.3.4.2"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_T1_status_shows_any_name_on_any_terminal(archive: Archive, encoding: str) -> None:
+    store(archive, ct(SpecificCharacterSet="ISO_IR 192", PatientName="M\xc3\xbcller^\xe5\xbc\xa0\xc2\x9b31m\x1b[2J"))
+    file = archive.files.root / "gateway.toml"
+    file.write_text(f'[gateway]\ndata_dir = "{archive.files.root}"\n')
+    for words in (("status",), ("status", "--json")):
+        command = [sys.executable, "-m", "gateway.cli.main", *words, "--config", str(file)]
+        done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding})
+        assert done.returncode == 0, done.stderr
+        assert b"1.2.3" in done.stdout
+        assert b"\x1b" not in done.stdout
+        if len(words) == 1:
+            assert b"\x9b" not in done.stdout
+        else:
+            json.loads(done.stdout.decode("utf-8" if encoding == "ascii" else encoding))
 
 
 def test_T1_remedies_name_commands_that_exist() -> None:
