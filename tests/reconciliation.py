@@ -163,14 +163,16 @@ def _of_destination(one: Mapping[str, Any], held: set[str], study: Mapping[str, 
     missing = one["refused"] + one["failed"] + one["outstanding"]
     # Some series may go in another form than the rest, each with the reason.
     other = [entry for entry in one["exceptions"] if not entry["reason"]]
-    if other or one["delivered"] + missing != one["total"] or (not one["exceptions"] and one["total"] != due):
+    # Of what is the same in every form none is decided on.
+    due = due if one["form"] and not one["exceptions"] else one["total"]
+    if other or one["delivered"] + missing != one["total"] or one["total"] != due:
         yield f"{name}: {one['delivered']} delivered, {missing} not, of {one['total']}, {due} in {one['form']}"
     for kind, number in (("refusals", "refused"), ("failures", "failed")):
         if any(not entry["reason"] for entry in one[kind]):
             yield f"{name}: {kind} without a reason"
         if sum(entry["instances"] for entry in one[kind]) != one[number]:
             yield f"{name}: {kind} do not add up"
-    if name in EVERYTHING and (missing or one["form"] != EVERYTHING[name]):
+    if name in EVERYTHING and (missing or one["form"] not in (None, EVERYTHING[name])):
         yield f"{name}: {missing} not delivered, as {one['form']}"
     if name == LIMITED and one["form"] == "classic" and not one["form_reason"]:
         yield f"{name}: it goes as classic without a reason"

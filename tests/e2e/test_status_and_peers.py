@@ -33,7 +33,8 @@ def test_T15_status_says_what_each_peer_holds(name: str, tmp_path: Path) -> None
                 eventually(lambda: settled(status_of(box)), seconds=300)
         eventually(lambda: settled(status_of(box)), seconds=300)
         status = status_of(box)
-        assert list(differences(status, peers)) == [], box.text()[-3000:]
+        found = list(differences(status, peers))
+        assert not found, "\n".join([*found, box.text()[-3000:]])
         told(name, status, peers)
 
 
