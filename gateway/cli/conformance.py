@@ -81,14 +81,12 @@ def introduction(box: Box) -> Iterator[str]:
     yield "## 3 Introduction\n\n### 3.1 Revision history"
     yield (
         f"This statement is of version {box.version}. `gateway config conformance` printed it from the configuration "
-        "in "
-        "effect; after a change of that or of the version, print it again."
+        "in effect; after a change of that or of the version, print it again."
     )
     yield "### 3.2 Audience"
     yield (
         "Those who connect the gateway: administrators of PACS and modalities, integrators, service engineers. They "
-        "know "
-        "DICOM and the statements of what is to be connected."
+        "know DICOM and the statements of what is to be connected."
     )
     yield "### 3.3 Remarks"
     yield (
@@ -106,22 +104,19 @@ def implementation_model(box: Box) -> Iterator[str]:
     yield "## 4 Implementation model\n\n### 4.1 Application entities and data flow"
     names = ", ".join(one.name for one in targets(box.config)) or "none configured"
     yield (
-        "```text\n"
-        "peers --C-STORE--> box --C-STORE--> destinations (or notified: they fetch)\n"
-        "peers --C-FIND, C-MOVE, C-GET--> box --C-STORE--> peers\n"
-        "peers --N-ACTION--> box --N-ACTION--> destinations; N-EVENT-REPORT the other way\n"
-        "```"
+        "```text\npeers --C-STORE--> box --C-STORE--> destinations (or notified: they fetch)\npeers --C-FIND, "
+        "C-MOVE, C-GET--> box --C-STORE--> peers\npeers --N-ACTION--> box --N-ACTION--> destinations; "
+        "N-EVENT-REPORT the other way\n```"
     )
     yield f"Destinations: {names}."
     yield "#### 4.1.1 Functional definition of the application entities"
     yield (
-        "Whoever is configured as a peer calls an application entity of the box. What is stored goes into one archive, "
-        "whichever entity was called. A study that has been quiet for "
+        "Whoever is configured as a peer calls an application entity of the box. What is stored goes into one "
+        "archive, whichever entity was called. A study that has been quiet for "
         f"{box.config.intake.study_quiet_seconds:g} seconds is converted, the result is proved against its sources, "
-        "and "
-        "the study is delivered to each destination in the form that is configured for it. The application entities "
-        "differ in the view that they possess, and in nothing else: queries and retrievals see the view of the entity "
-        "that was called."
+        "and the study is delivered to each destination in the form that is configured for it. The application "
+        "entities differ in the view that they possess, and in nothing else: queries and retrievals see the view of "
+        "the entity that was called."
     )
     yield table(
         "application entity | view | what it answers with",

@@ -47,8 +47,7 @@ def security(box: Box) -> Iterator[str]:
     )
     yield (
         "Digital signatures: none is made or verified; one in a received object is kept with it, and not in what is "
-        "made "
-        "of it, which is reported. No other profile of PS3.15 is supported: none of secure use, media storage, "
+        "made of it, which is reported. No other profile of PS3.15 is supported: none of secure use, media storage, "
         "attribute confidentiality or audit trail."
     )
     yield "### 8.5 User Identity Negotiation\n\nNone: an identity is neither proposed nor looked at."
@@ -99,11 +98,9 @@ def annexes(box: Box) -> Iterator[str]:
     yield "## Annex A.A Information object definitions"
     yield (
         "Objects of section 5.6.1 are those of PS3.3: an object of the true Enhanced class where the sources have "
-        "all that "
-        "it demands, else of the Legacy Converted class. Every attribute comes from the sources, is one that PS3.4 "
-        "C.3.5 "
-        "demands, or says how the object is laid out. The page *Conversion* of the manual says which attribute goes "
-        "where."
+        "all that it demands, else of the Legacy Converted class. Every attribute comes from the sources, is one "
+        "that PS3.4 C.3.5 demands, or says how the object is laid out. The page *Conversion* of the manual says "
+        "which attribute goes where."
     )
     yield "## Annex A.B Structured report content\n\nNone is made; copies keep the content of their sources."
     yield "## Annex A.C Security details\n\nNone beyond chapter 8."

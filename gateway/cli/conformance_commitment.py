@@ -41,13 +41,12 @@ def commitment(box: Box) -> Iterator[str]:
     )
     yield from _level(box)
     yield (
-        f"N-EVENT-REPORT: on the association of the request if the answer is known within {SAME_ASSOCIATION:g} seconds "
-        f"and that is still open, else on a new one to host and port of the peer, with the AE title that was asked as "
-        "calling AE title and the SCP role proposed, in Implicit VR Little Endian. A response is waited for "
-        f"{RESPONSE:g} seconds. "
-        "What is not answered with success or a warning is reported again, on new associations with growing intervals, "
-        f"until {config.answer_days:g} days have passed after the time for delivery. A Transaction UID is used once by "
-        "a requester; the box remembers it for a year after its answer."
+        f"N-EVENT-REPORT: on the association of the request if the answer is known within {SAME_ASSOCIATION:g} "
+        "seconds and that is still open, else on a new one to host and port of the peer, with the AE title that was "
+        "asked as calling AE title and the SCP role proposed, in Implicit VR Little Endian. A response is waited "
+        f"for {RESPONSE:g} seconds. What is not answered with success or a warning is reported again, on new "
+        f"associations with growing intervals, until {config.answer_days:g} days have passed after the time for "
+        "delivery. A Transaction UID is used once by a requester; the box remembers it for a year after its answer."
     )
     yield (
         "Storage Media File-Set ID and UID are neither read nor sent. Retrieve AE Title is that of the application "

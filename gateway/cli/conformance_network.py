@@ -131,10 +131,9 @@ def _acceptance(box: Box) -> Iterator[str]:
     yield (
         "For storage also any class that the requestor says is one of the Storage Service Class (SOP Class Common "
         "Extended Negotiation). Of the proposed transfer syntaxes the first is chosen in which the object can be "
-        "handed on: native, compressed without loss, or known to be taken by every destination; else the first. In contexts for "
-        "C-GET, in which the box sends, one of the two native little endian syntaxes before others. SCP/SCU Role "
-        "Selection "
-        "is answered for storage and storage commitment; without it the requestor is SCU."
+        "handed on: native, compressed without loss, or known to be taken by every destination; else the first. In "
+        "contexts for C-GET, in which the box sends, one of the two native little endian syntaxes before others. "
+        "SCP/SCU Role Selection is answered for storage and storage commitment; without it the requestor is SCU."
     )
     yield "Transfer syntaxes of storage:"
     yield table(
@@ -163,10 +162,9 @@ def _accepted() -> Iterator[tuple[str, ...]]:
 def _statuses(box: Box) -> Iterator[str]:
     yield "### 7.3 Status codes\n\n#### 7.3.1 General communication failures"
     yield (
-        "An association that cannot be established, is rejected, aborted or silent for too long is a fault of the way: "
-        "what it was for is tried again later, with growing intervals, and the reason is shown by `gateway status`. "
-        "What "
-        "was received in part is not kept and not acknowledged."
+        "An association that cannot be established, is rejected, aborted or silent for too long is a fault of the "
+        "way: what it was for is tried again later, with growing intervals, and the reason is shown by `gateway "
+        "status`. What was received in part is not kept and not acknowledged."
     )
     yield "#### 7.3.2 DIMSE services\n\n##### Storage as SCP"
     yield table(

@@ -63,33 +63,28 @@ def _uses(box: Box, entity: Entity) -> str:
 def _storage(box: Box) -> Iterator[str]:
     yield "#### 5.2.5 Storage\n\n##### 5.2.5.1 SCU of the Storage SOP classes"
     yield (
-        f"Delivery: {fall_back()} What failed "
-        "is tried again later, by the kind of its status (section 7.3.2) and with growing intervals. A study that "
-        "waits "
-        "for one destination delays no other. Retrieval: C-STORE sub-operations go to configured destinations and "
-        "peers "
-        "with host and port only (C-MOVE), or to the requestor (C-GET)."
+        f"Delivery: {fall_back()} What failed is tried again later, by the kind of its status (section 7.3.2) and "
+        "with growing intervals. A study that waits for one destination delays no other. Retrieval: C-STORE "
+        "sub-operations go to configured destinations and peers with host and port only (C-MOVE), or to the "
+        "requestor (C-GET)."
     )
     alternatives = "; ".join(
         f"{name_of_uid(stored)} also as {', '.join(map(name_of_uid, others))}"
         for stored, others in ALTERNATIVES.items()
     )
     yield (
-        f"Transcoding: each object is offered in the transfer syntax it is stored in; {alternatives}. {_deflating(box)}"
-        "Deflated and big endian objects that a peer does not take are written in the little endian ones; compressed "
-        "pixel data are decoded where every decoder makes the same samples, those inside of sequences with them. Pixel data "
-        "are "
-        "never compressed."
+        f"Transcoding: each object is offered in the transfer syntax it is stored in; {alternatives}. "
+        f"{_deflating(box)}Deflated and big endian objects that a peer does not take are written in the little endian "
+        "ones; compressed pixel data are decoded where every decoder makes the same samples, those inside of "
+        "sequences with them. Pixel data are never compressed."
     )
     yield (
         "##### 5.2.5.2 SCP of the Storage SOP classes\n\nStorage is of level 2 (full), bit preserving; digital "
         "signatures of level 3 in the view *received* (PS3.4 B.4.1). Success means that the object is on stable "
-        "storage. "
-        "Nothing of a data set is coerced. An object of a UID that is held already is compared with that: equal ones "
-        "are "
-        "kept once, others as versions, of which the last received is the current one. If pixels and position, number "
-        "or acquisition differ, it is another image (against PS3.5 chapter 9): all are kept, the first is sent on as "
-        "received, none is converted, the last received answers queries and retrievals."
+        "storage. Nothing of a data set is coerced. An object of a UID that is held already is compared with that: "
+        "equal ones are kept once, others as versions, of which the last received is the current one. If pixels and "
+        "position, number or acquisition differ, it is another image (against PS3.5 chapter 9): all are kept, the "
+        "first is sent on as received, none is converted, the last received answers queries and retrievals."
     )
 
 

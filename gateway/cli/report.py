@@ -203,7 +203,8 @@ def _merged(series: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         said = ", ".join(kinds)
         yield {
             **group[0],
-            "title": f"{len(group)} series ({said})" if said else f"{len(group)} series",
+            "title": f"{len(group)} series",
+            "kinds": f" ({said})" if said else "",
             **{key: sum(one[key] for one in group) for key in ("instances", "unchanged", "copied")},
         }
 
@@ -224,6 +225,10 @@ def _series_lines(series: Mapping[str, Any]) -> Iterator[str]:
     ):
         if series[fate]:
             parts.append(f"{series[fate]} {words}: {'; '.join(series[why]) or account.NO_REASON}")
+    found = sum(entry["frames"] for entry in series["became"]) + series["unchanged"] + series["copied"]
+    if found < series["instances"]:
+        parts.append(f"{series['instances'] - found} not at the PACS")
+    parts[-1] += series.get("kinds", "")
     for n, part in enumerate(parts):
         yield f"{title if n == 0 else ' ' * len(title)} {part}"
 

@@ -306,6 +306,13 @@ def test_T16_a_copy_that_says_something_else_is_found(
     assert any(problem in told for told in examine(mixed, pacs)), examine(mixed, pacs)
 
 
+def test_T16_a_series_of_which_nothing_arrived_is_told_as_that(mixed: Run) -> None:
+    lost = {**mixed.report["series"][0], "became": [], "unchanged": 0, "copied": 0, "reasons": [], "copied_reasons": []}
+    for several in ([lost], [lost, lost]):
+        said = "\n".join(report.lines({**mixed.report, "series": several}))
+        assert f" {len(several) * lost['instances']} not at the PACS" in said
+
+
 def test_T16_a_lost_copy_and_one_too_many_are_found(mixed: Run, pacs: Path) -> None:
     lost, doubled = copies_of(pacs, "KO")[0], copies_of(pacs, "SR")[0]
     lost.unlink()
