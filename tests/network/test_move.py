@@ -255,7 +255,7 @@ def test_M1_a_comment_of_the_destination_is_passed_on_as_an_Error_Comment_can_ho
     with ScriptedPeer(script) as peer, box(tmp_path, {"DEST": peer.port}) as gateway:
         gateway.admit(study)
         answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
-    assert answer.final.ErrorComment == "disk?full"
+    assert answer.final.ErrorComment == "Refused: Out of resources (A700): disk?full"
 
 
 def test_M2_failures_and_warnings_are_B000_with_the_failed_ones_listed(study: Study, tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_M2_failures_and_warnings_are_B000_with_the_failed_ones_listed(study: St
         gateway.admit(study)
         answer = move(gateway.port, identifier("STUDY", StudyInstanceUID=study.uid))
     assert (answer.status, answer.counts) == (0xB000, (4, 1, 1))
-    assert answer.final.ErrorComment == "disk full"
+    assert answer.final.ErrorComment == "Refused: Out of resources (A700): disk full"
     assert answer.identifier is not None
     assert answer.identifier.FailedSOPInstanceUIDList == study.instances[1]
 
