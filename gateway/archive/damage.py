@@ -62,10 +62,11 @@ _NOTE = f"""INSERT INTO damage ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET reason = excluded.reason"""
 
 # Destinations that have an instance itself, or an object that it is a frame of or was copied to.
-_HAD = """SELECT destination, sop_instance FROM delivery WHERE sop_instance = ?1 AND hex(digest) = upper(?2)
-        AND state = 'delivered'
+_HAD = """SELECT destination, sop_instance FROM delivery WHERE study = ?3 AND sop_instance = ?1
+        AND hex(digest) = upper(?2) AND state = 'delivered'
     UNION SELECT v.destination, v.sop_instance FROM uid_map m JOIN derived d ON d.id = m.derived
-        JOIN delivery v ON v.sop_instance = d.sop_instance AND v.digest = d.digest AND v.state = 'delivered'
+        JOIN delivery v ON v.study = d.study AND v.sop_instance = d.sop_instance
+            AND v.digest = d.digest AND v.state = 'delivered'
         WHERE m.source = ?1 AND hex(m.digest) = upper(?2)
     ORDER BY 1, 2"""
 
@@ -187,7 +188,7 @@ class Damages:
         """Return the destinations that have what a file holds, each with the SOP Instance UID it has there."""
         if not damage.sop_instance:
             return []
-        return self._database.rows(_HAD, (damage.sop_instance, damage.digest))  # type: ignore[return-value]
+        return self._database.rows(_HAD, (damage.sop_instance, damage.digest, damage.study))  # type: ignore[return-value]
 
     def remedy(self, damage: Damage) -> str:
         """Return what can be done about a damaged file."""

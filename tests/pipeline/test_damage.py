@@ -9,6 +9,7 @@ from archive_tools import HandClock, ct, derive, store, store_file
 from box import Pacs, ct_study
 from pydicom.dataset import Dataset
 
+from gateway.archive import intact
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, HELD
 from gateway.archive.rows import Settlement
@@ -216,3 +217,20 @@ def test_T9_a_record_with_a_flipped_bit_is_named_and_the_study_is_held(
     convert(archive, clock)
     assert not archive.unsettled(study)
     assert box_status(archive)["damaged"] == []
+
+
+@pytest.mark.parametrize("view", [View.CLASSIC, View.ENHANCED])
+def test_T9_a_damaged_file_is_named_with_the_destination_that_has_what_it_holds(
+    archive: Archive, clock: HandClock, tmp_path: Path, pacs: Pacs, view: View
+) -> None:
+    study = receive(archive, tmp_path, ct_study(3))
+    convert(archive, clock)
+    deliver(archive, pacs, view)
+    row = archive.study_sources(study)[0]
+    flip(archive.path_of(row), -1)
+    assert intact.problem_of(archive, row)
+    (damage,) = box_status(archive)["damaged"]
+    (made,) = {uid for uid, _ in archive.derived_from(row.sop_instance)}
+    has = row.sop_instance if view == View.CLASSIC else made
+    assert damage["had_by"] == [{"destination": "PACS", "instance": has}]
+    assert "PACS" in damage["remedy"]
