@@ -72,7 +72,7 @@ ALL_KEYS = [
         *((key.keyword, key.items) for key in KEYS[home]),
         *((one, ()) for one in FURTHER_KEYS[home]),
     )
-    if keyword not in FILLED and not (home == "IMAGE" and keyword in ("Rows", "Columns", "NumberOfFrames"))
+    if keyword not in FILLED
 ]
 OF_HEADERS = ["SliceLocation", "ContentDate", "ContentTime", "ImageType", "ImageComments", "DerivationCodeSequence"]
 ALL_KEYS += [pytest.param("IMAGE", keyword, (), id=f"IMAGE-{keyword}") for keyword in OF_HEADERS]
