@@ -138,7 +138,8 @@ def text_values(element: Element, characters: CharacterSets = DEFAULT_REPERTOIRE
     used = characters if element.vr in NAMED_CHARACTER_SET else DEFAULT_REPERTOIRE
     padding = str.rstrip if element.vr in SINGLE_VALUED else str.strip
     parts = (padding(part, " \0") for part in used.texts(value, element.vr))
-    values = tuple(printable(part, element.vr in SINGLE_VALUED) for part in parts)
+    # What ended a line is a space now, and at the end of a value padding.
+    values = tuple(padding(printable(part, element.vr in SINGLE_VALUED), " ") for part in parts)
     return values if any(values) else ()
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from archive_tools import ct, store, store_file
-from find_tools import Box, ask, association, box, identifier
+from find_tools import STUDY_ROOT, Box, ask, association, box, identifier
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.data import get_charset_files
 from tools import need
 
-from gateway.objects.elements import Element
+from gateway.network.identifier import encoded, parse, request
+from gateway.objects.elements import Element, dataset, make, tag_of, texts
 from gateway.objects.part10 import read_header
 from gateway.standard.character_sets import defined_terms
 
@@ -240,3 +243,31 @@ def test_T4_the_objects_of_pydicom_are_indexed_matched_and_answered(
                 query = identifier("STUDY", StudyInstanceUID="", PatientName=text)
                 query.SpecificCharacterSet = "ISO_IR 192"
                 assert study in ask(made, query).values("StudyInstanceUID"), text
+
+
+# Whatever a request says
+
+BITS = st.sampled_from(
+    (b"\x1b$B", b"\x1b(B", b"\x1b$)A", b"\x1b$)C", b"\x1b-F", b"\x1b(J", b"\x1b", b"^", b"=", b"\\", b"*", b"?", b"[",
+     b"A", b"~", b" ", b"\n", b"\0", b'""', b"\xd5\xc5", b"\xe4", b"\xa4\xd4")
+)  # fmt: skip
+TERMS = st.sampled_from([*defined_terms(), "", "ISO_IR 6", "KLINGON", "\0", "\x1b$B"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(TERMS, max_size=3), st.lists(BITS, max_size=10))
+def test_T4_what_was_read_of_a_request_is_answered_so_that_it_is_read_the_same(
+    terms: list[str], bits: list[bytes]
+) -> None:
+    value = b"".join(bits)
+    ds = dataset(
+        make("QueryRetrieveLevel", "STUDY"),
+        Element(0x00080005, "CS", "\\".join(terms).encode()),
+        *(Element(tag_of(keyword), vr, value) for keyword, vr in (("PatientName", "PN"), ("StudyDescription", "LO"))),
+    )
+    read_once = request(ds, STUDY_ROOT, frozenset())
+    values = {key.tag: key.values for key in read_once.keys}
+    data = encoded(values, {"QueryRetrieveLevel": "STUDY"}, read_once.characters, "1.2.840.10008.1.2.1")
+    response = parse(data, "1.2.840.10008.1.2.1")
+    assert allowed("\\".join(texts(response, 0x00080005)))
+    assert {key.tag: key.values for key in request(response, STUDY_ROOT, frozenset()).keys} == values
