@@ -12,6 +12,7 @@ from box import Pacs
 from loopback import eventually, free_port, nothing_left_behind
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 
 from gateway import observe
 from gateway.archive.index import Archive
@@ -252,6 +253,27 @@ def test_M3_T11_what_is_compressed_with_loss_stays_as_it_is_and_says_why(archive
         "PACS takes no JPEG Extended (Process 2 and 4) for Secondary Capture Image Storage, and it cannot be decoded: "
         "decoders differ in what they make of it"
     )
+
+
+def test_T11_what_cannot_be_decoded_is_held_once_and_not_tried_again_by_itself(
+    archive: Archive, pacs: Pacs, tmp_path: Path
+) -> None:
+    ds = dcmread(str(get_testdata_file("MR_small_jpeg_ls_lossless.dcm")))
+    ds.PixelData = encapsulate([b"no image at all!"])
+    ds.save_as(tmp_path / "broken.dcm")
+    store_file(archive, tmp_path / "broken.dcm")
+    study = str(ds.StudyInstanceUID)
+    rows = archive.unsettled(study)
+    archive.record_conversion(study, [], {row.name: Settlement(ALL_VIEWS, "test") for row in rows})
+    archive.jobs.schedule(DELIVER, study, "PACS")
+    courier = deliverer(archive, pacs)
+    for _ in range(5):
+        courier.step()
+    assert not pacs.received
+    (delivery,) = archive.custody.deliveries(study, "PACS")
+    assert (delivery.state, delivery.attempts) == ("refused", 1)
+    assert delivery.reason.startswith("PACS takes no JPEG-LS Lossless Image Compression for MR Image Storage, and it")
+    assert [one.state for one in archive.jobs.listing(study) if one.kind == DELIVER] == [HELD]
 
 
 def test_warning_counts_as_delivered(archive: Archive, pacs: Pacs) -> None:
