@@ -169,13 +169,14 @@ def test_T7_of_thousands_of_candidates_every_header_is_looked_at(archive: Archiv
 def _multiply(archive: Archive, most: int) -> None:
     """Give the index an instance many times, each with a file of its own."""
     ((name,),) = archive.database.rows("SELECT name FROM instance")
+    other = "0" if name[-5] != "0" else "1"  # so that none is the first one's
     content = archive.files.locate(name).read_bytes()
     columns = [row[1] for row in archive.database.rows("PRAGMA table_info(instance)") if row[1] != "id"]
     made = {"sop_instance": "?", "name": "?"}
     sql = f"INSERT INTO instance ({', '.join(columns)}) SELECT {', '.join(made.get(one, one) for one in columns)}"
     with archive.database.transaction() as connection:
         for number in range(2, most + 1):
-            values = {"sop_instance": f"1.2.3.4.{number}", "name": f"{name[:-4]}{number:04d}"}
+            values = {"sop_instance": f"1.2.3.4.{number}", "name": f"{name[:-5]}{other}{number:04d}"}
             archive.files.intake_path(values["name"]).write_bytes(content)
             parameters = (*(values[one] for one in columns if one in values), name)
             connection.execute(f"{sql} FROM instance WHERE name = ?", parameters)
