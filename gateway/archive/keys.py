@@ -209,6 +209,32 @@ def latest_study(view: View, owner: str, conditions: tuple[Sql, ...] = ()) -> Sq
     return Sql(f"(SELECT id FROM ({text}) ORDER BY latest DESC, last DESC LIMIT 1)", values)
 
 
+# Other versions of what is said of the same study and patient, and of the same series; what a time belongs to.
+_OTHERS = {
+    "k": (
+        "study_keys f JOIN series_keys fg ON fg.study_keys = f.id JOIN keys_tally fw ON fw.keys = fg.id",
+        "f.study = k.study AND f.patient = k.patient",
+    ),
+    "g": ("series_keys f JOIN keys_tally fw ON fw.keys = f.id", "f.series = g.series"),
+}
+_ITS_DATE = {"k.time": " AND (k.date = '' OR f.date = k.date)"}
+
+
+def filled(column: str, view: View) -> Sql:
+    """Return a column of study_keys k or series_keys g, from the latest instance that says something in it.
+
+    A report without Study Description does not take it from the study; what an object does not say is no other value.
+    """
+    table, name = column.split(".")
+    source, same = _OTHERS[table]
+    text = (
+        f"CASE WHEN coalesce({column}, '') <> '' THEN {column} ELSE coalesce((SELECT f.{name} FROM {source}"
+        f" WHERE {same}{_ITS_DATE.get(column, '')} AND coalesce(f.{name}, '') <> ''"
+        f" AND fw.view = ? AND fw.instances > 0 ORDER BY fw.latest DESC, fw.last DESC LIMIT 1), {column}) END"
+    )
+    return Sql(text, (int(view),))
+
+
 def of_patient(view: View, patient: str | None, issuer: str | None) -> Sql:
     """Return the query for the studies of which something in a view, or part of several, is a patient's."""
     given = (("p.patient_id", patient), ("p.issuer", issuer))

@@ -13,6 +13,7 @@ from pydicom.datadict import tag_for_keyword
 
 from gateway.archive import gathered
 from gateway.archive.attributes import NO_VALUES, keyword_of, vr_of
+from gateway.archive.keys import filled
 from gateway.archive.matching import (
     Asked,
     Member,
@@ -222,7 +223,9 @@ class _Translation:
             sql = gathered.value(asked, keyword, self.query.view, self.query.options)
             self.outputs.append(Output(asked, self.select(sql), "computed", computed.settled))
         elif keyword in COLUMNS:
-            self.outputs.append(Output(asked, self.select(Sql(COLUMNS[keyword].shown)), "column"))
+            shown = COLUMNS[keyword].shown
+            sql = filled(shown, self.query.view) if shown.startswith(("k.", "g.")) else Sql(shown)
+            self.outputs.append(Output(asked, self.select(sql), "column"))
         elif condition := item_condition(asked, "o.value", self.query.options):
             found = f"json_each({DOCUMENTS[home]}, ?) o WHERE {condition.text}"
             text = f"(SELECT json_group_array(json(o.value)) FROM {found})"

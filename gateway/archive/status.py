@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.archive import accounts, arrears, collisions, conflicts, delivery_status
 from gateway.archive.jobs import CONVERT, HELD, RUNNING, WAITING, Job
-from gateway.archive.keys import ANYWHERE, latest_series, latest_study
+from gateway.archive.keys import ANYWHERE, filled, latest_series, latest_study
 from gateway.archive.promises import ANSWERED, GIVEN_UP, OPEN, READY, Promise
 from gateway.archive.promises import HELD as HELD_BACK
 from gateway.archive.recovery import unregistered
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # Not what has lost all it had, unless there is something left to do about it.
 _LATEST = latest_study(View.RECEIVED, "lk.study = t.id")
-_STUDIES = f"""SELECT t.id, t.uid, p.patient_id, p.issuer, k.name, k.accession, k.date, k.description, t.updated_at
+_SHOWN = [filled(f"k.{name}", View.RECEIVED) for name in ("name", "accession", "date", "description")]
+_STUDIES = f"""SELECT t.id, t.uid, p.patient_id, p.issuer, {", ".join(one.text for one in _SHOWN)}, t.updated_at
     FROM study t LEFT JOIN study_keys k ON k.id = {_LATEST.text} LEFT JOIN patient p ON p.id = k.patient
     WHERE (EXISTS (SELECT 1 FROM study_tally y WHERE y.study = t.id AND y.instances > 0)
         OR EXISTS (SELECT 1 FROM job j WHERE j.study = t.uid))"""
@@ -136,11 +137,11 @@ def study_status(archive: Archive, study: str | None = None, *, limit: int = 100
         with what it ``became``: entries with a ``fate`` (``frames``, with the object; ``unchanged`` or ``copied``, with
         the reason).
     """
+    values = [*(value for one in _SHOWN for value in one.values), *_LATEST.values]
     if study is None:
-        found = archive.database.rows(f"{_STUDIES} ORDER BY t.updated_at DESC LIMIT ?", (*_LATEST.values, limit))
+        found = archive.database.rows(f"{_STUDIES} ORDER BY t.updated_at DESC LIMIT ?", (*values, limit))
     else:
-        parameters = (*_LATEST.values, study, study, study, limit)
-        found = archive.database.rows(f"{_STUDIES} AND {_NAMED} LIMIT ?", parameters)
+        found = archive.database.rows(f"{_STUDIES} AND {_NAMED} LIMIT ?", (*values, study, study, study, limit))
     return [_study(archive, row) for row in found]
 
 

@@ -69,7 +69,7 @@ class Model:
             lower = {one: value for one, value in keys.items() if value and one in OF_SERIES}
             if any(_says(one, upper) for one in whole) and any(_says(one, lower) for one in members):
                 found.append(
-                    {k: (members if k in OF_SERIES else whole)[-1][k] for k in keys if k != "ModalitiesInStudy"}
+                    {k: _latest(members if k in OF_SERIES else whole, k) for k in keys if k != "ModalitiesInStudy"}
                 )
         return found
 
@@ -78,6 +78,12 @@ class Model:
 
 
 OF_SERIES = ("SeriesInstanceUID", "Modality", "BodyPartExamined", "SeriesDescription")
+
+
+def _latest(instances: list[dict[str, str]], keyword: str) -> str:
+    """Return what the last instance says, or if that says nothing, the last of its patient that does."""
+    mine = [one for one in instances if keyword in OF_SERIES or one["PatientID"] == instances[-1]["PatientID"]]
+    return next((one[keyword] for one in reversed(mine) if one[keyword]), "")
 
 
 def _says(one: dict[str, str], keys: dict[str, str]) -> bool:
@@ -113,11 +119,11 @@ ARRIVALS = st.fixed_dictionaries(
         "SeriesInstanceUID": st.sampled_from(["1.5.1", "1.5.2"]),
         "PatientID": st.sampled_from(["P1", "P2"]),
         "PatientName": st.sampled_from(["OLD^NAME", "NEW^NAME"]),
-        "AccessionNumber": st.sampled_from(["A1", "A2"]),
-        "StudyDescription": st.sampled_from(["Head", "Chest"]),
+        "AccessionNumber": st.sampled_from(["A1", "A2", ""]),
+        "StudyDescription": st.sampled_from(["Head", "Chest", ""]),
         "Modality": st.sampled_from(["CT", "MR"]),
         "BodyPartExamined": st.sampled_from(["HEAD", "CHEST"]),
-        "SeriesDescription": st.sampled_from(["axial", "coronal"]),
+        "SeriesDescription": st.sampled_from(["axial", "coronal", ""]),
     }
 ).map(lambda said: said | {"SeriesInstanceUID": said["SeriesInstanceUID"] + said["StudyInstanceUID"][1:]})
 
@@ -375,3 +381,19 @@ def test_T2_versions_of_a_series_are_found_without_a_scan_of_its_instances(archi
         receive(archive, clock, said(f"1.9.{number}"), number)
     for table in ("study_keys", "series_keys", "patient", "study", "series"):
         assert archive.database.row(f"SELECT count(*) FROM {table}") == (1,), table
+
+
+def test_T2_what_a_late_object_leaves_open_is_answered_from_those_that_say_it(
+    archive: Archive, clock: HandClock
+) -> None:
+    receive(archive, clock, said(AccessionNumber="A1", StudyDescription="Head", StudyDate="20260102"), 1)
+    receive(archive, clock, said("1.9.2", AccessionNumber="", StudyDescription="", StudyDate=""), 2)
+    keys = {"StudyInstanceUID": "", "AccessionNumber": "", "StudyDescription": "", "StudyDate": "", "PatientName": ""}
+    (found,) = ask(archive, "STUDY", **keys)
+    assert (found["AccessionNumber"], found["StudyDescription"], found["StudyDate"]) == ("A1", "Head", "20260102")
+    (told,) = study_status(archive)
+    assert (told["accession"], told["description"], told["date"]) == ("A1", "Head", "20260102")
+    # Of the one who says so alone; the value is gone with him.
+    take_away(archive, "withdraw", "1.9.1")
+    (found,) = ask(archive, "STUDY", **keys)
+    assert (found["AccessionNumber"], found["StudyDescription"], found["StudyDate"]) == ("", "", "")
