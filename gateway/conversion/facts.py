@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -264,11 +265,18 @@ def refusal(header: Header) -> str:
     return ""
 
 
+_CHARACTER_SET = 0x00080005
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+
+
 def _encoding(header: Header) -> str:
     if header.doubtful:
         return f"irregular encoding: {header.doubtful[0]}"
     for element in _all_elements(header.dataset):
         if type(element.value) is bytes:
+            if element.tag == _CHARACTER_SET and _CONTROL.search(element.value.rstrip(b"\0 ")):
+                # Many readers give up at the element; in an object of its own it costs one image and not all.
+                return "Specific Character Set holds control characters"
             continue
         if isinstance(element.value, Span):
             return f"{tag_text(element.tag)} has {element.value.length} bytes, which is too long for a header"

@@ -76,6 +76,7 @@ def test_T1_objects_with_junk_in_them_are_registered_shown_and_delivered(tmp_pat
         assert missing == [], box.text()
         unchanged = [uid for uid in sent if uid in pacs.received]
         assert all(pacs.objects[uid][1] == sent[uid] for uid in unchanged), "byte for byte"
+        assert next(iter(sent)) in unchanged, "an object whose character set many readers cannot read stays by itself"
         assert {uid for uid in sent if uid.startswith("1.2.3.9.")} <= set(became), (
             "the others of the study are converted"
         )
