@@ -51,9 +51,9 @@ class Talk:
         return data
 
     def accept(
-        self, refuse: Callable[[str, str], bool] = lambda abstract, transfer: False, maximum: int = 16384
+        self, refuse: Callable[[str, str], int] = lambda abstract, transfer: False, maximum: int = 16384
     ) -> None:
-        """Accept the association but for the contexts to `refuse`."""
+        """Accept the association but for the contexts to `refuse`: by a result (PS3.8 table 9-18), True is 3."""
         self.request = self._association_request()
         answer = A_ASSOCIATE()
         answer.application_context_name = self.request.application_context_name
@@ -62,7 +62,8 @@ class Talk:
         answer.result, answer.result_source = 0, 1
         contexts = self.request.presentation_context_definition_list
         for context in contexts:
-            context.result = 3 if refuse(context.abstract_syntax, context.transfer_syntax[0]) else 0
+            refused = refuse(context.abstract_syntax, context.transfer_syntax[0])
+            context.result = 3 if refused is True else int(refused)
         answer.presentation_context_definition_results_list = contexts
         answer.user_information = self.request.user_information
         answer.maximum_length_received = maximum

@@ -152,7 +152,7 @@ def serve(channel: socket.socket) -> None:
         except ObjectError as error:
             answer = f"-{error}"[:_LONGEST_REASON]
         except Exception as error:  # whatever decoders raise, the next instance is another one
-            answer = f"-{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            answer = " ".join(f"-{type(error).__name__}: {error}".split())[:_LONGEST_REASON]  # one line of a status
         finally:
             for number in descriptors:
                 os.close(number)

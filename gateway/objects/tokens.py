@@ -134,7 +134,10 @@ def _defined(token: Token, syntax: Syntax, seen: DataSet) -> Iterator[Token]:
     """Yield an element of known length: itself, or the items that its value is."""
     depth, tag, vr, value = token
     assert value is not None
-    if vr in ("UN", "SQ"):
+    if syntax.big_endian and vr in UNIT_SIZE:
+        value = swapped(value, UNIT_SIZE[vr])
+    # Whoever has no VR takes for items what looks like them, in whatever VR it was.
+    if vr in ("UN", "SQ") or not value or value.startswith(_BEGINNINGS):
         known = vr == "SQ" or vr_by_dictionary(tag, seen, syntax.signed) == "SQ"
         inside = items_of(value, syntax if vr == "SQ" else None, known=known, depth=depth)
         if inside is not None:
@@ -142,8 +145,6 @@ def _defined(token: Token, syntax: Syntax, seen: DataSet) -> Iterator[Token]:
             yield from inside
             yield Token(depth, SEQUENCE_END, "", None)
             return
-    if syntax.big_endian and vr in UNIT_SIZE:
-        value = swapped(value, UNIT_SIZE[vr])
     if tag == PIXEL_REPRESENTATION or (tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF):
         seen[tag] = Element(tag, vr, value)
         if tag == PIXEL_REPRESENTATION and not depth:

@@ -297,5 +297,7 @@ class Deliverer(Visits):
             for row in (rows[index] for index in indexes):
                 accepted = association.accepted(row.sop_class)
                 if choose(row, accepted, self.rendition) is None:
-                    found[row.sop_instance] = refusal(row, accepted)
+                    found[row.sop_instance] = refusal(
+                        row, accepted, self.rendition, unknown=association.unknown(row.sop_class)
+                    )
         return found

@@ -185,13 +185,20 @@ def refusal(
     name, syntax = UID(row.sop_class).name, UID(row.transfer_syntax).name
     obstacle = rendition.obstacle(row)
     if not accepted and not obstacle:
-        return f"peer does not accept {name}"
+        # It knows the class, or says no otherwise: a class of which it takes other syntaxes is not refused (T11).
+        offered = "" if unknown is not False else f" as {_either(rendition.syntaxes(row))}"
+        return f"peer does not accept {name}{offered}"
     if unknown:
         # Nothing but the stored syntax was proposed, and not every peer answers with the right result.
         return f"{peer} does not accept {name}, or not as {syntax}, and it cannot be decoded: {obstacle}"
     if not obstacle:
         return f"peer does not accept {syntax} for {name}"
     return f"{peer} takes no {syntax} for {name}, and it cannot be decoded: {obstacle}"
+
+
+def _either(syntaxes: Iterable[str]) -> str:
+    *others, last = (str(UID(syntax).name) for syntax in syntaxes)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def unsendable(row: InstanceRow, error: CannotSend, peer: str) -> str:

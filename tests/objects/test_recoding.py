@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread, dcmwrite
 from pydicom.data import get_testdata_file
@@ -101,6 +101,12 @@ def test_T10_what_would_be_taken_for_a_sequence_and_is_none_is_refused(vr: bytes
     data = START_EXPLICIT + CREATOR_EXPLICIT + explicit(0x2001105F, vr, b"no items")
     with pytest.raises(ObjectError, match=r"\(2001,105F\).*sequence in implicit VR"):
         reencode(BytesSource(data), EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+
+
+def test_T10_an_empty_sequence_is_one_whatever_its_VR_is() -> None:
+    data = START_EXPLICIT + explicit(0x00082112, b"LO", b"")
+    made = changed(data, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    assert parsed(made, Syntax(implicit=True))[0x00082112].value in ((), b"")
 
 
 def test_T10_nested_UN_of_undefined_length_stays_implicit_inside() -> None:
@@ -223,6 +229,8 @@ def _values(ds: Any) -> Any:
 
 @settings(max_examples=100, deadline=None)
 @given(st.recursive(st.just({}), _made, max_leaves=12))
+@example({0x00191001: Element(0x00191001, "LO", ITEM + ENDLESS)})
+@example({0x00191001: Element(0x00191001, "OW", ITEM + ENDLESS)})
 def test_T10_whatever_is_nested_in_whatever_has_its_value_in_the_other_encoding(ds: dict[int, Element]) -> None:
     data = START_EXPLICIT + encode(ds)
     there = changed(data, EXPLICIT_LITTLE, IMPLICIT_LITTLE)

@@ -273,6 +273,7 @@ def test_T11_what_cannot_be_decoded_is_held_once_and_not_tried_again_by_itself(
     (delivery,) = archive.custody.deliveries(study, "PACS")
     assert (delivery.state, delivery.attempts) == ("refused", 1)
     assert delivery.reason.startswith("PACS takes no JPEG-LS Lossless Image Compression for MR Image Storage, and it")
+    assert "\n" not in delivery.reason, "it stands in a line of queue and status"
     assert [one.state for one in archive.jobs.listing(study) if one.kind == DELIVER] == [HELD]
 
 

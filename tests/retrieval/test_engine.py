@@ -141,6 +141,19 @@ def test_an_instance_whose_context_is_refused_fails_at_once_in_plain_words_and_t
     assert [instance for instance, _ in results] == ["1.1", "1.2", "1.3", "1.4"]
 
 
+def test_T11_a_class_of_which_other_syntaxes_are_taken_is_not_said_to_be_refused() -> None:
+    def script(talk: Talk) -> None:
+        talk.accept(lambda abstract, transfer: 4 if abstract == CT else 3)
+        talk.message()
+
+    with ScriptedPeer(script) as peer:
+        transcript = retrieve(peer, [Row("1.1", CT, "1.2.840.10008.1.2.1"), Row("1.2", MR)])
+    assert [outcome.comment for outcome in transcript.outcomes if outcome] == [
+        "peer does not accept CT Image Storage as Explicit VR Little Endian or Implicit VR Little Endian",
+        "peer does not accept MR Image Storage",
+    ]
+
+
 def test_M10_everything_refused_is_a_failure() -> None:
     with ScriptedPeer(refusing(a=CT)) as peer:
         transcript = retrieve(peer, rows(3))
