@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+
+# What can be done about an error of the operating system.
+_REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "run it as the user of the gateway, or as root"),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "check the path"
+    ),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), "give the machine less to do"),
+}
+
+
+def remedy_of(error: OSError) -> str:
+    """Return what can be done about an error of the operating system."""
+    return _REMEDIES.get(error.errno or 0, "free or replace the disk")
+
 
 class GatewayError(Exception):
     """Base of every error the gateway raises on purpose.

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.errors import ResourceError
+from gateway.errors import ResourceError, remedy_of
 from gateway.observe import fault
 
 
@@ -29,7 +29,7 @@ def storage_errors(subject: object) -> Iterator[None]:
         yield
     except OSError as error:
         raise ResourceError(
-            str(subject), "cannot be written", found=error.strerror or str(error), remedy="free or replace the disk"
+            str(subject), "cannot be written", found=error.strerror or str(error), remedy=remedy_of(error)
         ) from error
 
 

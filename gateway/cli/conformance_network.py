@@ -40,7 +40,24 @@ _CONDUCT = {
     Kind.REFUSED: "It is held with the reason.",
 }
 
-REFUSALS = (policy.UNKNOWN_CALLING, policy.WRONG_HOST, policy.UNKNOWN_CALLED, policy.LIMIT_EXCEEDED)
+REFUSALS = (
+    policy.UNKNOWN_CALLING,
+    policy.WRONG_HOST,
+    policy.UNKNOWN_CALLED,
+    policy.LIMIT_EXCEEDED,
+    # Of requests against PS3.8 9.3.2 and annex D; see gateway.network.associate_pdus.
+    policy.Refusal(1, 1, 3, "calling AE title not recognised: it is empty or holds characters that no AE title may"),
+    policy.Refusal(1, 1, 7, "called AE title not recognised: it is empty or holds characters that no AE title may"),
+    policy.Refusal(1, 1, 2, "application context name not supported"),
+    policy.Refusal(1, 2, 2, "protocol version not supported"),
+    policy.Refusal(
+        1,
+        2,
+        1,
+        "no presentation context; one with an even or repeated ID, without its abstract syntax or any transfer syntax; "
+        "a maximum length below 8 that is not 0",
+    ),
+)
 
 
 def network_details(box: Box) -> Iterator[str]:
@@ -84,8 +101,9 @@ def _parameters(box: Box) -> Iterator[str]:
     yield "Waits as initiator, in seconds:"
     yield table("wait | seconds", ((one.name, f"{one.default:g}") for one in fields(requestor.Timeouts)))
     yield (
-        "For a response to C-STORE that did not come in time the next wait is twice as long, "
-        f"{sender.MOST_PATIENCE} times at most. C-ECHO of `gateway doctor` is waited for some seconds."
+        "For a response to C-STORE that did not come in time the next wait is twice as long, at last "
+        f"{sender.MOST_PATIENCE * requestor.Timeouts.response:g} seconds. "
+        "C-ECHO of `gateway doctor` is waited for some seconds."
     )
     yield "#### 7.1.2 Network interfaces"
     yield (
@@ -144,6 +162,11 @@ def _acceptance(box: Box) -> Iterator[str]:
     yield table(
         "result | source | reason | when",
         ((one.result, one.source, one.diagnostic, one.reason) for one in REFUSALS),
+    )
+    yield (
+        "AE titles count without spaces and NUL at either end. User information of unknown types is ignored. A request "
+        "whose items do not fit into each other is answered with A-ABORT (source 2, reason 6), what is no request with "
+        "reason 1 or 2. Each costs one line of the log."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.cli.common import span
 from gateway.cli.conformance_tables import Box, Entity, table
 from gateway.network.availability import MOST
 from gateway.network.negotiation import VERIFICATION
@@ -86,11 +87,11 @@ def _commitment(entity: Entity, names: list[str]) -> Iterator[str]:
         f"association that the same AE title requests of {entity.title} with the SCP role. Storage Media File-Set ID "
         "and UID are not sent, and not looked at."
     )
-    hours = patience.answer.first / 3600
     yield (
         f"A Transaction UID is used once and for ever valid: a result counts however late it comes. Without one for "
-        f"{hours:g} hours, growing to {patience.answer.longest / 3600:g}, the same is asked for under another. An "
-        "instance that is in both lists of a result, in none, or named with another class, is not committed. A result "
+        f"{span(patience.answer.first)}, growing to {span(patience.answer.longest)}, the same is asked for "
+        "under another. An instance that is in both lists of a result, in none, or named with another class, is not "
+        "committed. A result "
         f"of an unknown transaction is answered {terms.INVALID_ARGUMENT:04X}. Commitment is recorded on stable storage "
         "before N-EVENT-REPORT is answered; no copy is deleted without it."
     )
@@ -113,7 +114,7 @@ def _notification(entity: Entity, names: list[str]) -> Iterator[str]:
         f"{entity.title} notifies {', '.join(names)} (PS3.4 R.3.4.1): when a study "
         f"has been converted N-CREATE names the instances of its view, up to {MOST} in one; instances that come later "
         "are named in a further one. What C-MOVE to that AE title or C-GET by it has brought there counts as fetched. "
-        f"What is not fetched is notified again after {REMINDERS.first / 60:g} minutes, growing to "
-        f"{REMINDERS.longest / 3600:g} hours. {entity.title} sends these attributes and no other:"
+        f"What is not fetched is notified again after {span(REMINDERS.first)}, growing to "
+        f"{span(REMINDERS.longest)}. {entity.title} sends these attributes and no other:"
     )
     yield table("attribute | value", ((keyword.replace(">", "&gt;"), words) for keyword, words in NOTIFICATION))

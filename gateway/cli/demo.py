@@ -132,7 +132,7 @@ class Demonstration:
         began = time.monotonic()
         material = self._material(source)
         if not material.rows:
-            raise click.ClickException("there is nothing to send: no DICOM objects found")
+            raise click.ClickException(f"{source or 'pydicom'}: there is nothing to send, no DICOM object is there")
         with Stage(self.folder) as stage:
             taken, problems, intake_seconds = self._send(stage, material)
             status = self._wait(stage, len(taken), problems)

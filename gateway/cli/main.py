@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, remedy_of
 from gateway.service.lean import without_decoders
 
 # One module of this package for each; its `command` is the command. `gateway --help` reads this table and imports none
@@ -53,6 +53,14 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except GatewayError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.filename is None:  # a broken pipe, which click knows
+                raise
+            raise click.ClickException(f"{_named(error)}: {error.strerror}; {remedy_of(error)}") from error
+
+
+def _named(error: OSError) -> str:
+    return error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else str(error.filename)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

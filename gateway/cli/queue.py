@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.archive.contents import study_named
 from gateway.archive.jobs import COMMIT, DELIVER
 from gateway.archive.promises import HELD, OPEN, READY
 from gateway.cli.common import config_option, count, json_option, load_config, open_archive, print_json, span
@@ -45,6 +46,8 @@ def list_(study: str | None, destination: str | None, config_path: Path | None, 
         jobs = [job for job in archive.jobs.listing(study) if destination in (None, job.destination)]
         awaited = archive.commitments.awaited(study, destination)
         owed = archive.promises.owed(destination) if study is None else []
+        if study is not None and not jobs and not awaited:
+            study_named(archive, study)
     finally:
         archive.close()
     if as_json:
@@ -129,6 +132,8 @@ def retry(study: str | None, destination: str | None, config_path: Path | None, 
     try:
         _check(config, archive, destination)
         number = archive.jobs.retry_now(study=study, destination=destination)
+        if study is not None and not number:
+            study_named(archive, study)
         answers = archive.promises.retry_now(destination) if study is None else 0
     finally:
         archive.close()

@@ -144,9 +144,9 @@ def save(path: Path, result: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def megabytes(size: int) -> str:
-    """Return a size in MB, as disks are counted."""
-    return f"{size / 1e6:.1f} MB"
+def size(number: int) -> str:
+    """Return a number of bytes, counted as disks are."""
+    return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{number / 1e3:.1f} kB"
 
 
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -154,7 +154,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     received = result["received"]
     yield (
         f"Received   {count(received['instances'], 'instance')} in {count(received['series'], 'series', 'series')} of"
-        f" {count(received['studies'], 'study', 'studies')}, {megabytes(received['bytes'])}, in {received['seconds']} s"
+        f" {count(received['studies'], 'study', 'studies')}, {size(received['bytes'])}, in {received['seconds']} s"
     )
     if result["aside"]:
         yield f"           {count(len(result['aside']), 'file')} left aside:"
@@ -256,7 +256,4 @@ def _pacs_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _transfer(transfer: Mapping[str, Any]) -> str:
-    return (
-        f"{count(transfer['stores'], 'C-STORE operation')}, {megabytes(transfer['bytes'])}"
-        f" in {transfer['seconds']:.2f} s"
-    )
+    return f"{count(transfer['stores'], 'C-STORE operation')}, {size(transfer['bytes'])} in {transfer['seconds']:.2f} s"

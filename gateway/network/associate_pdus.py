@@ -30,6 +30,9 @@ LENGTH, CLASS_UID, ROLES, VERSION_NAME, EXTENDED, COMMON_EXTENDED = 0x51, 0x52, 
 
 # What is taken for the maximum length of a peer that does not say it.
 _LENGTH_UNSAID = 16384
+# The head of a presentation data value item and the two bytes of the shortest fragment (PS3.8 9.3.5.1 and annex E):
+# into PDUs that are shorter nothing can be written. 0 is "no limit" (annex D.1.1).
+SHORTEST_LENGTH = 8
 # PS3.7 D.3.3.2.3: 1 to 16 characters of ISO 646.
 _LONGEST_NAME = 16
 
@@ -116,6 +119,10 @@ def read_request(pdu: bytes) -> Reading:
         request.refuse(1, 2, f"application context name not supported: {request.application or 'there is none'}")
     if not request.contexts:
         request.refuse(2, 1, "no presentation context is proposed")
+    if (length := _length_of(user)) and length < SHORTEST_LENGTH:
+        request.refuse(
+            2, 1, f"maximum length of {length}, expected 0 or {SHORTEST_LENGTH} or more: no data fit into it"
+        )
     items = (_item(APPLICATION, APPLICATION_CONTEXT.encode()), *request.items, _user(user))
     calling, called = titles
     return Reading(_pdu(1, called, calling, items), request.refusal, calling.decode(), called.decode())
@@ -238,6 +245,12 @@ def _user_items(body: bytes) -> list[bytes]:
 
 def _maximum_length(value: bytes) -> bytes | None:
     return value if len(value) == 4 else None
+
+
+def _length_of(items: list[bytes]) -> int:
+    """Return the maximum length that is said, 0 if none is."""
+    said = next((item for item in items if item[0] == LENGTH), None)
+    return int.from_bytes(said[_ITEM.size :], "big") if said else 0
 
 
 def _class_uid(value: bytes) -> bytes | None:

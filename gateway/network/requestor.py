@@ -27,7 +27,7 @@ from pynetdicom.pdu import P_DATA_TF as P_DATA_PDU
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from gateway.errors import BrokenOff, NetworkError, Unanswered
-from gateway.network.associate_pdus import read_answer
+from gateway.network.associate_pdus import SHORTEST_LENGTH, read_answer
 from gateway.network.commands import DATA_SET, NO_DATA_SET
 from gateway.network.pdus import LARGEST_RECEIVED, associate_request, fragments, rejected
 from gateway.objects.stream import Outgoing, every_byte
@@ -155,6 +155,9 @@ class Requestor:
             raise self._error(f"unexpected answer to the association request: {type(answer).__name__}")
         accepted = answer.to_primitive()
         self.maximum_length = accepted.maximum_length_received or 0
+        if 0 < self.maximum_length < SHORTEST_LENGTH:
+            problem = f"takes PDUs of {self.maximum_length} bytes at most, into which no data fit"
+            raise self._error(problem, "set its maximum PDU length to 16384 or more")
         proposed = {2 * number + 1: pair for number, pair in enumerate(proposals)}
         for context in accepted.presentation_context_definition_results_list:
             number = context.context_id

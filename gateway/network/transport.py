@@ -32,10 +32,10 @@ _config.LOG_HANDLER_LEVEL = "none"
 
 # PS3.8 9.3.1: what PDUs there are; table 9-26: why a provider aborts.
 _PDU_KINDS = range(1, 8)
-UNRECOGNISED_PDU, INVALID_PARAMETER = 1, 6
-# PS3.8 tables 9-11 and 9-22: an A-ASSOCIATE-RQ and a P-DATA-TF PDU; table 9-23: the head of a presentation data value
-# item and its message control header (annex E.2).
-A_ASSOCIATE_RQ, P_DATA_TF = 1, 4
+UNRECOGNISED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 1, 2, 6
+# PS3.8 tables 9-11, 9-22 and 9-26: an A-ASSOCIATE-RQ, P-DATA-TF and A-ABORT PDU; table 9-23: the head of a presentation
+# data value item and its message control header (annex E.2).
+A_ASSOCIATE_RQ, P_DATA_TF, A_ABORT = 1, 4, 7
 # RFC 8446 5.1: what a TLS connection begins with; no PDU does.
 TLS_HANDSHAKE = 22
 _PDU_KIND = struct.Struct(">B")
@@ -132,25 +132,33 @@ class UpperLayer(DULServiceProvider):
             if self.state_machine.current_state == "Sta2" and connection.peek(_PDU_KIND) == (TLS_HANDSHAKE,):
                 remedy = "have it call the port for TLS, or without TLS"
                 warning("association.tls_unexpected", address=self.assoc.requestor.address, remedy=remedy)
-            if self.state_machine.current_state == "Sta6" and connection.peek(_PDU_KIND) == (P_DATA_TF,):
+                self._refuse_pdu(UNRECOGNISED_PDU)
+            elif self.state_machine.current_state == "Sta6" and connection.peek(_PDU_KIND) == (P_DATA_TF,):
                 self._hand_over(connection)
             else:
                 self._read_other(connection)
         except (OSError, EOFError):
             self.event_queue.put("Evt17")
         except Exception as error:  # whatever is made of arbitrary bytes
-            self._invalid(error, INVALID_PARAMETER)
+            said = str(error) if isinstance(error, ValueError) else ""
+            self._invalid(said or "a PDU cannot be decoded", INVALID_PARAMETER)
 
     def _read_other(self, connection: IntakeSocket) -> None:
         """Read a PDU that is decoded as a whole; the base class logs a traceback for one that cannot be."""
         kind, length = _next(connection, _PDU_HEAD)
+        waiting = self.state_machine.current_state == "Sta2"
         if kind not in _PDU_KINDS:
             self._invalid(f"PDU of type {kind:02X}H, there are 01H to 07H", UNRECOGNISED_PDU)
+            return
+        if waiting and kind not in (A_ASSOCIATE_RQ, A_ABORT):
+            self._invalid(f"PDU of type {kind:02X}H in place of an association request", UNEXPECTED_PDU)
             return
         if length > LARGEST_READ:
             raise ValueError(f"PDU of {length} bytes, expected {LARGEST_READ} at most")
         body = connection.recv(length)
         if len(body) < length:
+            if waiting:
+                self._warn(f"the connection ends within the association request, after {len(body)} of {length} bytes")
             raise EOFError
         pdu, happened = self._decode_pdu(bytearray(_PDU_HEAD.pack(kind, length)) + body)
         self._recv_pdu.put(pdu)
@@ -168,9 +176,16 @@ class UpperLayer(DULServiceProvider):
 
     def _invalid(self, reason: object, diagnostic: int) -> None:
         """Say in the log and to the peer what was wrong with a PDU (PS3.8 9.2.2, Evt19)."""
+        self._warn(reason)
+        self._refuse_pdu(diagnostic)
+
+    def _warn(self, reason: object) -> None:
         requestor = self.assoc.requestor
         peer = requestor.ae_title or None
         warning("association.invalid_message", peer=peer, address=requestor.address, reason=reason)
+
+    def _refuse_pdu(self, diagnostic: int) -> None:
+        """Have the association aborted for what has come (Evt19)."""
         if self.state_machine.current_state == "Sta2":
             abort = A_P_ABORT()
             abort.provider_reason = diagnostic

@@ -179,6 +179,24 @@ def test_looking_at_a_box_that_never_ran_makes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_T16_a_data_directory_that_cannot_be_looked_at_is_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(f'[gateway]\ndata_dir = "{tmp_path / ("x" * 300)}"\n')
+    for command in (["status"], ["queue", "list"], ["queue", "retry"], ["fhir", STUDY], ["serve"]):
+        done = CliRunner().invoke(main, [*command, "--config", str(config)])
+        assert done.exit_code == 1
+        assert "File name too long" in done.stderr
+        assert "check the path" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_T16_the_queue_of_a_study_that_is_not_here_is_no_empty_one(box: Box) -> None:
+    for command in ("list", "retry"):
+        done = box.run("queue", command, "--study", "1.2.3.4")
+        assert done.exit_code == 1
+        assert "1.2.3.4: no such study here" in done.stderr
+
+
 def test_the_queue_lists_work_and_retry_makes_it_due(box: Box) -> None:
     assert box.run("queue", "list").stdout == "nothing waits\n"
     box.receive(1)

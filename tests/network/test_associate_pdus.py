@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from intake import Intake, running, sample
 from loopback import eventually, nothing_left_behind
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from scripted_caller import CT, EXPLICIT, IMPLICIT, Caller
+from scripted_caller import CT, EXPLICIT, IMPLICIT, RELEASE_REQUEST, Caller
 from scripted_peer import RELEASE_RESPONSE, ScriptedPeer, Talk
 
 from gateway.errors import NetworkError
@@ -79,7 +80,9 @@ UNUSUAL = {
     "no maximum length": request(user=CLASS_UID),
     "no implementation class": request(user=LENGTH),
     "an implementation class that is none": request(user=LENGTH + item(0x52, b"not a UID")),
-    "a maximum length of one byte": request(user=item(0x51, struct.pack(">L", 1)) + CLASS_UID),
+    "a maximum length of eight bytes": request(user=item(0x51, struct.pack(">L", 8)) + CLASS_UID),
+    "no maximum": request(user=item(0x51, bytes(4)) + CLASS_UID),
+    "a maximum length of 4 GB": request(user=item(0x51, b"\xff" * 4) + CLASS_UID),
     "no user information": request(user=b""),
     "UIDs padded with NUL": request(
         application=APPLICATION.encode() + b"\0", contexts=context(1, CT.encode() + b"\0", EXPLICIT.encode() + b"\0")
@@ -121,6 +124,16 @@ ILLEGAL = {
         (1, 2, 1),
         "lacks",
     ),
+    "a maximum length of one byte": (
+        request(user=item(0x51, struct.pack(">L", 1)) + CLASS_UID),
+        (1, 2, 1),
+        "maximum length of 1,",
+    ),
+    "a maximum length of seven bytes": (
+        request(user=item(0x51, struct.pack(">L", 7)) + CLASS_UID),
+        (1, 2, 1),
+        "maximum length of 7,",
+    ),
 }
 # Nothing can be made of it: A-ABORT by the provider, reason 6 or 1 (table 9-26).
 MALFORMED = {
@@ -129,6 +142,10 @@ MALFORMED = {
     "a context of two bytes": (request(contexts=item(0x20, b"\1\0")), 6),
     "a user item longer than its item": (request(user=LENGTH + b"\x52\0\0\x40abc"), 6),
     "no PDU of DICOM": (b"\x42\0\0\0\0\4abcd", 1),
+    "an answer in place of a request": (b"\2" + request()[1:], 2),
+    "data in place of a request": (struct.pack(">BxLLBB", 4, 10, 6, 1, 3) + bytes(4), 2),
+    "a release in place of a request": (RELEASE_REQUEST, 2),
+    "TLS": (b"\x16\3\1\0\4abcd", 1),
 }
 
 
@@ -155,8 +172,7 @@ def test_T14_an_unusual_request_is_served(intake: Intake, case: str, caplog: pyt
         results = {one.context_id: one.result for one in answer.presentation_context}
         assert results.pop(1) == 0
         assert set(results.values()) <= {3}
-        if "one byte" not in case:
-            assert caller.store(BYTES, CT, HEADER.sop_instance)["status"] == 0
+        assert caller.store(BYTES, CT, HEADER.sop_instance)["status"] == 0
         caller.release()
         eventually(lambda: not intake.server.associations)
     assert lines(caplog) == []
@@ -196,6 +212,29 @@ def test_T14_a_malformed_request_costs_one_line_and_is_aborted_with_a_reason(
     (line,) = lines(caplog)
     assert "127.0.0.1" in line.getMessage()
     assert line.exc_info is None
+
+
+def test_T14_half_a_request_costs_one_line(intake: Intake, caplog: pytest.LogCaptureFixture) -> None:
+    with nothing_left_behind(), Caller(intake.port) as caller:
+        caller.send(request()[:-9])
+        caller.socket.shutdown(socket.SHUT_WR)
+        eventually(lambda: lines(caplog))
+        eventually(lambda: not intake.server.associations)
+    (line,) = lines(caplog)
+    assert "ends within the association request" in line.getMessage()
+
+
+def test_T14_whatever_breaks_the_rules_after_the_request_has_a_reason(
+    intake: Intake, caplog: pytest.LogCaptureFixture
+) -> None:
+    for broken in (b"\7\0\0\0\0\0", struct.pack(">BxLL", 4, 4, 0), struct.pack(">BxLLBB", 4, 6, 0xFFFF, 1, 3)):
+        caplog.clear()
+        with nothing_left_behind(), Caller(intake.port) as caller:
+            caller.send(request() + broken)
+            assert caller.pdu()[0] in (2, 7)
+            eventually(lambda: not intake.server.associations)
+        assert all("reason=" in line.getMessage() for line in lines(caplog))
+        assert not any("reason=''" in line.getMessage() or "unpack" in line.getMessage() for line in lines(caplog))
 
 
 def test_T14_damaged_requests_cost_one_line_at_most(intake: Intake, caplog: pytest.LogCaptureFixture) -> None:
@@ -300,6 +339,17 @@ def test_T14_a_context_accepted_in_another_transfer_syntax_is_not_used() -> None
         association = Requestor(destination(pacs), [(CT, EXPLICIT)])
         assert association.contexts == {}
         association.release()
+
+
+@pytest.mark.parametrize("length", [1, 5, 6, 7])
+def test_T14_a_destination_that_takes_no_data_is_said_to_be_one(length: int) -> None:
+    def script(talk: Talk) -> None:
+        _, asked = talk.pdu()
+        talk.socket.sendall(answer_of(asked, user=item(0x51, struct.pack(">L", length)) + CLASS_UID))
+        talk.pdu()
+
+    with ScriptedPeer(script) as pacs, pytest.raises(NetworkError, match=f"PDUs of {length} bytes at most"):
+        Requestor(destination(pacs), [(CT, EXPLICIT)])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.errors import remedy_of
 from gateway.service.checks.base import Check, Finding, Result
 from gateway.service.checks.data import Index, Space, Sync
 from gateway.service.checks.intake import Registered
@@ -28,4 +29,4 @@ def examine(config: Config) -> Iterator[Finding]:
             yield from check.look(config)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
-            yield check.failed("", f"{error.strerror or error}{where}", "run it as the user of the gateway, or as root")
+            yield check.failed("", f"{error.strerror or error}{where}", remedy_of(error))

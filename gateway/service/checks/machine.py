@@ -107,4 +107,6 @@ class Port(Check):
             return self.failed("", f"{where} is no address of this machine: {error}", "check gateway.bind")
         if taken:
             return self.failed("", f"something else listens at {where}", "end it, or choose another gateway.port")
-        return self.warning("", f"no gateway runs on {where}", "start it: systemctl start gateway")
+        return self.warning(
+            "", f"no gateway runs on {where}", "start it: `gateway serve`; on the appliance systemctl start gateway"
+        )
