@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pydicom.datadict import dictionary_description, keyword_dict
@@ -125,5 +126,7 @@ def _attribute(keyword: str) -> tuple[str, str]:
     tag = keyword_dict.get(keyword)
     if tag is None:  # later than the data dictionary
         tag = UNLISTED[keyword][0]
-        return keyword, f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        words = re.findall(r"[A-Z][a-z]+|[A-Z]+(?![a-z])", keyword)
+        name = " ".join(word.lower() if word in ("For", "To", "Of") else word for word in words)
+        return name, f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
     return dictionary_description(tag), f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

@@ -334,8 +334,10 @@ def _geometry(header: Header) -> str:
     ds = header.dataset
     for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
         values = numbers(ds, keyword)
-        if len(values) != count or not all(math.isfinite(value) for value in values):
+        if len(values) != count:
             return f"{keyword} is missing" if not values else f"{keyword} has {len(values)} values instead of {count}"
+        if not all(math.isfinite(value) for value in values):
+            return f"{keyword} holds a value that is no number of finite size: {text(ds, keyword)}"
     if min(numbers(ds, "PixelSpacing")) <= 0:
         return "Pixel Spacing is not positive"
     row, column = numbers(ds, "ImageOrientationPatient")[:3], numbers(ds, "ImageOrientationPatient")[3:]

@@ -90,3 +90,9 @@ def uid_name(uid: str) -> str:
     """Return the name of a UID of the standard, the UID itself if it is none."""
     entry = _tables("_uid_dict").UID_dictionary.get(uid)
     return str(entry[0]) if entry else _LATER_UIDS.get(uid, uid)
+
+
+def is_retired(uid: str) -> bool:
+    """Tell whether PS3.6 has a UID and has retired it."""
+    entry = _tables("_uid_dict").UID_dictionary.get(uid)
+    return entry is not None and entry[3] == "Retired"

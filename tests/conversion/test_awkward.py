@@ -163,6 +163,18 @@ def test_one_slice_without_geometry(keyword: str, tmp_path: Path) -> None:
     assert found.kept == {f"{keyword} is missing": 1}
 
 
+@pytest.mark.parametrize("value", [b"nan", b"inf"])
+def test_T15_a_position_that_is_no_number_is_said_to_be_one(value: bytes, tmp_path: Path) -> None:
+    paths = save_all(series_of(count=3), tmp_path / "in")
+    data = paths[1].read_bytes()
+    at = data.index(b"\x20\0\x32\0DS") + 8
+    length = int.from_bytes(data[at - 2 : at], "little")
+    paths[1].write_bytes(data[:at] + (b"0\\0\\" + value).ljust(length) + data[at + length :])
+    found = converted(tmp_path / "in", tmp_path / "out")
+    (reason,) = found.kept
+    assert reason == f"ImagePositionPatient holds a value that is no number of finite size: 0\\0\\{value.decode()}"
+
+
 @pytest.mark.parametrize("cut", [3, 60, 200])
 def test_one_slice_truncated(cut: int, tmp_path: Path) -> None:
     paths = save_all(series_of(count=4), tmp_path / "in")
