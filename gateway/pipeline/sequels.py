@@ -15,8 +15,9 @@ from gateway.errors import BrokenOff, NetworkError, Unanswered
 from gateway.retrieval.transcript import Fate, Outcome
 from gateway.standard.statuses import Kind, kind_of
 
-# After so many answers of a kind in a row an instance is held; for a kind that is missing it never is.
-ATTEMPTS: dict[Kind, int] = {Kind.REFUSED: 1, Kind.DENIED: 3, Kind.FAULT: 10}
+# An answer of a kind after so many in a row, of whatever kinds named here, and an instance is held. For a kind that is
+# missing it never is, and such an answer in between neither counts nor lets the others be forgotten.
+ATTEMPTS: dict[Kind, int] = {Kind.REFUSED: 1, Kind.DENIED: 3, Kind.FAULT: 10, Kind.OTHER: 10}
 
 # After so many times without an answer in time; each time the answer is waited for longer (`network.sender`).
 UNANSWERED = 4
@@ -63,8 +64,10 @@ def of_answer(outcome: Outcome, before: Delivery | None, *, versions: bool) -> S
         # What it keeps can only be what it did not acknowledge, or has from somebody else, unless there are two.
         reason = outcome.reason
         return Sequel(REFUSED, f"{reason}: {OTHER_VERSION}", 1) if versions else Sequel(DELIVERED, reason)
-    again = before is not None and before.status is not None and kind_of(before.status) == kind
-    return _after(outcome.reason, before.tries + 1 if before and again else 1, ATTEMPTS.get(kind))
+    tries = before.tries if before is not None and before.status is not None else 0
+    counts = kind in ATTEMPTS
+    same = before is None or before.status is None or not tries or kind_of(before.status) == kind
+    return _after(outcome.reason, tries + counts, ATTEMPTS.get(kind), same=same)
 
 
 def of_break(error: NetworkError | None, reason: str, before: Delivery | None, *, blamed: bool) -> Sequel:
@@ -88,10 +91,12 @@ def of_break(error: NetworkError | None, reason: str, before: Delivery | None, *
     return _after(reason, max(1, tries + counts), BROKEN_OFF)
 
 
-def _after(reason: str, tries: int, limit: int | None) -> Sequel:
+def _after(reason: str, tries: int, limit: int | None, *, same: bool = True) -> Sequel:
     if limit is None or tries < limit:
         return Sequel(FAILED, reason, tries)
-    return Sequel(REFUSED, reason if tries == 1 else f"{reason}, {tries} times", tries)
+    if tries > 1:
+        reason = f"{reason}, {tries} times" if same else f"{reason}, after {tries} such answers"
+    return Sequel(REFUSED, reason, tries)
 
 
 @dataclass

@@ -146,12 +146,13 @@ def status_case(code: int) -> Case:
         )
     if kind == Kind.BUSY:
         return Case({"answer": code}, "waiting", 2, f"not delivered (1 of 1 instances not taken: {name}), next attempt")
-    times = {Kind.DENIED: ", 3 times", Kind.FAULT: ", 10 times"}.get(kind, "")
+    times = {Kind.DENIED: ", 3 times", Kind.FAULT: ", 10 times", Kind.OTHER: ", 10 times"}.get(kind, "")
     return Case({"answer": code}, HELD, 2, f"1 object not deliverable: {name}{times}; after mending it")
 
 
 CODES = (
     *(0xA700, 0xA7FF, 0x0213, 0xA900, 0xA9AB, 0xC000, 0xC123, 0x0122, 0x0124, 0x0110, 0x0111, 0x0117, 0x0212, 0xA801),
+    *(0xFE00, 0xFF00),  # of other services
     *(0xB000, 0xB006, 0xB007, 0xB123, 0x0001, 0x0107, 0x0116),
 )
 
@@ -180,6 +181,20 @@ def test_T13_each_status_is_shown_by_name_and_decides_what_follows(
         assert (found["state"], found["delivered"]) == ("done", 3)
     if kind_of(code) == Kind.WARNING:
         assert [(one["status"], one["instances"]) for one in found["warnings"]] == [(f"{code:04X}", 1)]
+
+
+def test_T13_answers_of_changing_kinds_are_not_tried_for_ever(archive: Archive, clock: HandClock) -> None:
+    fill(archive)
+    pacs = ScriptedPacs()
+    with ScriptedPeer(pacs.script) as peer:
+        made = worker(archive, peer.port)
+        for code in (0x0110, 0xA700, 0xC000, 0x0110, 0xA700, 0xA700, 0xC001, 0xC001):
+            pacs.answer = code
+            rounds(archive, clock, made, 1)
+        found, line = compared(archive, pacs, clock)
+    assert pacs.sent.count(BAD) == 7, "an answer that the PACS has no room is none about the object"
+    assert "1 object not deliverable: Error: Cannot understand (C001), after 4 such answers; after mending it" in line
+    assert (found["state"], found["delivered"]) == (HELD, 2)
 
 
 REJECTIONS = {
