@@ -9,6 +9,7 @@ from gateway.cli.conformance_user import used
 from gateway.network import negotiation
 from gateway.standard.character_sets import defined_terms
 from gateway.standard.commitment import STORAGE_COMMITMENT_PUSH
+from gateway.standard.dictionary import is_retired
 from gateway.standard.presentation import COLOR_STATE, GRAYSCALE_STATE
 from gateway.standard.sop_classes import CONVERSIONS
 
@@ -49,7 +50,14 @@ def overview(box: Box) -> Iterator[str]:
     yield table(
         "SOP class | UID | created | converted | SCU | SCP",
         (
-            (name_of_uid(uid), uid, _yes(uid in CREATED), _yes(uid in CONVERTED), "yes", "yes")
+            (
+                name_of_uid(uid) + " (Retired)" * is_retired(uid),
+                uid,
+                _yes(uid in CREATED),
+                _yes(uid in CONVERTED),
+                "yes",
+                "yes",
+            )
             for uid in services("store")
         ),
     )

@@ -11,7 +11,7 @@ from gateway.network import negotiation
 from gateway.network.policy import NetworkSettings
 from gateway.service.config import Config
 from gateway.service.rooms import addresses
-from gateway.standard.dictionary import is_retired, uid_name
+from gateway.standard.dictionary import uid_name
 
 
 class Group(NamedTuple):
@@ -85,8 +85,8 @@ def _cell(value: object) -> str:
 
 
 def name_of_uid(uid: str) -> str:
-    """Return the name that PS3.6 has for a UID, or the UID, and whether it is retired."""
-    return uid_name(uid) + " (Retired)" * is_retired(uid)
+    """Return the name that PS3.6 has for a UID, or the UID."""
+    return uid_name(uid)
 
 
 def services(right: str | None) -> list[str]:
