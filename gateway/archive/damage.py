@@ -18,12 +18,14 @@ from gateway.archive.files import Files
 from gateway.archive.records import read_record
 from gateway.clock import Clock
 from gateway.errors import DamagedError, GatewayError
+from gateway.objects.checked import damaged
 from gateway.observe import event
 
 if TYPE_CHECKING:
     from gateway.archive.rows import InstanceRow
 
 RECEIVED, RECIPE, RECORD = "received", "recipe", "record"
+GONE = "the record is gone"
 # Acknowledged, and damaged before the index knew it.
 QUARANTINED = "quarantined"
 
@@ -123,6 +125,11 @@ class Damages:
             raise
         self.clear(path.stem)
         return found
+
+    def gone(self, path: Path) -> DamagedError:
+        """Note that a record is not there any more, and return the error that says so."""
+        self.note(path.stem, RECORD, GONE)
+        return damaged(self.place(path.stem, RECORD), GONE)
 
     def clear(self, name: str) -> None:
         """Forget a file that is right again, or that something else has taken the place of."""

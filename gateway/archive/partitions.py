@@ -57,8 +57,15 @@ def recorded(archive: Archive, study: str) -> list[dict]:
     DamagedError
         If a record is not what was written: nothing can be added to what nobody knows.
     """
-    found = (archive.damage.record(path)["record"] for path in _paths(archive, study))
+    found = (_required(archive, path)["record"] for path in _paths(archive, study))
     return [one for one in found if one is not None]
+
+
+def _required(archive: Archive, path: Path) -> dict[str, Any]:
+    try:
+        return archive.damage.record(path)
+    except FileNotFoundError:
+        raise archive.damage.gone(path) from None
 
 
 def replay(archive: Archive) -> int:
@@ -77,9 +84,21 @@ def _number(path: Path) -> int:
     return int(path.stem.rsplit("-", 1)[1])
 
 
+def note_gone(archive: Archive) -> None:
+    """Note the records that the index contains and that are gone."""
+    for (name,) in archive.database.rows("SELECT name FROM partition"):
+        path = archive.files.record_path(name)
+        if not path.exists():
+            archive.damage.gone(path)
+
+
 def _paths(archive: Archive, study: str) -> list[Path]:
+    """Return where the records of a study are, those that are gone, too: none may be written in their place."""
+    stem = f"partition-{key_of(study)}-"
+    rows = archive.database.rows("SELECT name FROM partition WHERE study = ?", (study,))
+    most = max((int(name.removeprefix(stem)) + 1 for (name,) in rows if name.startswith(stem)), default=0)
     found: list[Path] = []
-    while (path := archive.files.record_path(f"partition-{key_of(study)}-{len(found)}")).exists():
+    while (path := archive.files.record_path(f"{stem}{len(found)}")).exists() or len(found) < most:
         found.append(path)
     return found
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.archive import intact
+from gateway.archive import intact, partitions
 from gateway.archive.damage import RECIPE
 from gateway.errors import DamagedError
 from gateway.objects.recipe import Recipe
@@ -57,6 +57,7 @@ class Patrol:
     def _round(self) -> Iterator[Callable[[], object]]:
         """Yield what looks at each file; files that come meanwhile are looked at, too."""
         files = self._archive.files
+        yield partial(partitions.note_gone, self._archive)
         for folder in (files.records.glob("*.json"), files.derived.glob("??/*.recipe")):
             for path in folder:
                 yield partial(self._look, path)

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from gateway.archive import intact
 from gateway.archive.index import Archive
 from gateway.archive.jobs import CONVERT, DELIVER, HELD
+from gateway.archive.patrol import Patrol
 from gateway.archive.rows import Settlement
 from gateway.archive.status import box_status
 from gateway.archive.views import ALL_VIEWS, View
@@ -213,6 +214,30 @@ def test_T9_a_record_with_a_flipped_bit_is_named_and_the_study_is_held(
     assert (damage["kind"], damage["file"]) == ("record", f"records/{path.name}")
     assert [job.state for job in archive.jobs.listing() if job.kind == CONVERT] == [HELD]
     flip(path, 100)
+    archive.jobs.retry_now()
+    convert(archive, clock)
+    assert not archive.unsettled(study)
+    assert box_status(archive)["damaged"] == []
+
+
+def test_T9_a_record_that_is_gone_is_named_and_no_other_takes_its_place(
+    archive: Archive, clock: HandClock, tmp_path: Path
+) -> None:
+    images = ct_study(5)
+    study = receive(archive, tmp_path, images[:3])
+    convert(archive, clock)
+    (path,) = archive.files.records.glob("partition-*")
+    said = path.read_bytes()
+    path.unlink()
+    Patrol(archive).step()
+    (damage,) = box_status(archive)["damaged"]
+    assert (damage["kind"], damage["file"]) == ("record", f"records/{path.name}")
+    receive(archive, tmp_path, images[3:])
+    convert(archive, clock)
+    assert len(archive.unsettled(study)) == 2
+    assert [job.state for job in archive.jobs.listing() if job.kind == CONVERT] == [HELD]
+    assert not path.exists()
+    path.write_bytes(said)
     archive.jobs.retry_now()
     convert(archive, clock)
     assert not archive.unsettled(study)
