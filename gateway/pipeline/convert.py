@@ -39,7 +39,7 @@ from gateway.conversion.study import (
 from gateway.errors import ArchiveError, DamagedError, ResourceError
 from gateway.objects.recipe import top_level
 from gateway.observe import LOGGER, event, fault, warning
-from gateway.pipeline.correction import withdrawals
+from gateway.pipeline.correction import left_behind, withdrawals
 from gateway.pipeline.dependants import awaited, guises
 from gateway.pipeline.remake import LEFTOVERS, remade
 from gateway.pipeline.retry import Backoff
@@ -235,7 +235,7 @@ class Converter:
             self._put_in_order()
         unmade = remade(self.archive, job.study, self.policy.identity, lambda: self._progress(0))
         rows = self.archive.unsettled(job.study)
-        if not rows:
+        if not rows and not left_behind(self.archive, job.study):
             return unmade
         self._wait_for_others(job)
         started = self.archive.clock.monotonic()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gateway.archive import collisions
 from gateway.archive.index import Archive
 from gateway.archive.rows import RECEIVED, InstanceRow, Settlement
 from gateway.archive.views import NO_VIEW
@@ -17,11 +18,36 @@ from gateway.conversion.classic import NEW
 from gateway.conversion.held import ENHANCED
 from gateway.conversion.planned import Frozen
 from gateway.conversion.presentation import PresentationState
+from gateway.conversion.study import frozen_from
 from gateway.observe import warning
 from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
 
+# UIDs of which a version was in a study, and the current one is in another.
+_MOVED = """SELECT DISTINCT i.sop_instance
+    FROM study t JOIN series s ON s.study = t.id JOIN instance o ON o.series = s.id
+    JOIN instance i ON i.sop_instance = o.sop_instance AND i.superseded = 0 JOIN series m ON m.id = i.series
+    WHERE t.uid = ? AND o.superseded <> 0 AND o.kind = 'received' AND m.study <> t.id"""
 
-def withdrawn_objects(archive: Archive, frozen: Sequence[Frozen], rows: Sequence[InstanceRow]) -> set[str]:
+
+def moved(archive: Archive, study: str) -> set[str]:
+    """Return the SOP Instance UIDs that a sender has moved from a study to another one.
+
+    Where several images came under a UID, what was made of one of them stays as it is.
+    """
+    found = {uid for (uid,) in archive.database.rows(_MOVED, (study,))}
+    return found - collisions.images(archive, found).keys() if found else found
+
+
+def left_behind(archive: Archive, study: str) -> list[Frozen]:
+    """Return the objects of a study that have frames of images that are in another study now."""
+    gone = moved(archive, study)
+    frozen = frozen_from(archive.partitions(study)) if gone else []
+    return [one for one in frozen if not one.withdrawn and any(uid in gone for uid, _ in one.frames)]
+
+
+def withdrawn_objects(
+    archive: Archive, frozen: Sequence[Frozen], rows: Sequence[InstanceRow], left: Sequence[Frozen] = ()
+) -> set[str]:
     """Return the SOP Instance UIDs of derived objects that new versions of their sources make obsolete.
 
     Objects that refer to such a one are made anew with it: their references would point at what is gone.
@@ -34,6 +60,8 @@ def withdrawn_objects(archive: Archive, frozen: Sequence[Frozen], rows: Sequence
         The derived objects of the study.
     rows : sequence of InstanceRow
         What nothing was decided about yet.
+    left : sequence of Frozen
+        Objects with frames of images that are in another study now.
     """
     owners = {uid: item for item in frozen if not item.withdrawn for uid, _ in item.frames}
     digests = {(uid, digest) for item in owners.values() for uid, digest in item.frames}
@@ -42,6 +70,8 @@ def withdrawn_objects(archive: Archive, frozen: Sequence[Frozen], rows: Sequence
     for row in rows:
         if row.sop_instance in owners and (row.sop_instance, row.digest) not in digests:
             pending += _withdrawn(owners[row.sop_instance], found)
+    for item in left:
+        pending += _withdrawn(item, found)
     seen = set(pending)
     while pending:
         reached: list[str] = []
@@ -79,7 +109,7 @@ def reopened(
     archive: Archive, study: str, frozen: Sequence[Frozen], rows: Sequence[InstanceRow]
 ) -> tuple[list[Frozen], list[InstanceRow], tuple[str, ...]]:
     """Return what is frozen, what is to be decided about, and what is withdrawn, once corrections are taken in."""
-    gone = withdrawn_objects(archive, frozen, rows)
+    gone = withdrawn_objects(archive, frozen, rows, left_behind(archive, study))
     images = _classic_images(archive, study, rows)
     if not gone:
         return list(frozen), list(rows), tuple(sorted(images))

@@ -72,7 +72,7 @@ def sound(archive: Archive, study: str, rows: Sequence[InstanceRow], watch: Call
     while True:
         _with_what_refers(archive, rows, held)
         left = [row for row in rows if row.series not in held]
-        work = taken_in(archive, study, left) if left else None
+        work = taken_in(archive, study, left) if left or not held else None
         wrong = [row for row in work.every() if problem(row)] if work else []
         if not wrong:
             return Sound(work, held, len(rows) - len(left))

@@ -108,3 +108,25 @@ def test_records_of_corrections_are_replayed_in_order(archive: Archive, tmp_path
     (new,) = archive.study_instances(study, View.ENHANCED)
     assert new.instance_number == 3
     assert [len(record["withdrawn"]) for record in archive.partitions(study)] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("moved", [1, 3])
+def test_T2_what_is_moved_to_another_study_is_no_frame_of_its_old_one(
+    archive: Archive, tmp_path: Path, moved: int
+) -> None:
+    series = ct_study(3)
+    study = receive(archive, tmp_path, series)
+    (old,) = archive.study_instances(study, View.ENHANCED)
+    again = [copy.deepcopy(ds) for ds in series[:moved]]
+    for ds in again:
+        ds.StudyInstanceUID = f"{study[:58]}.77"
+    other = receive(archive, tmp_path, again)
+    for one, sources in ((study, series[moved:]), (other, again)):
+        made = archive.study_instances(one, View.ENHANCED)
+        frames = [uid for row in made for uid in archive.sources_of(row.sop_instance)]
+        assert frames == [ds.SOPInstanceUID for ds in sources]
+        assert len(archive.study_instances(one, View.RECEIVED)) == len(sources)
+        assert not archive.unsettled(one)
+    row = archive.instance(old.sop_instance)
+    assert row is not None
+    assert row.views == NO_VIEW
