@@ -39,7 +39,7 @@ from gateway.conversion.pixels import PixelDescription, plan_pixels, restored
 from gateway.conversion.proof import prove
 from gateway.errors import ConversionError
 from gateway.objects.part10 import file_meta
-from gateway.objects.recipe import Recipe
+from gateway.objects.recipe import Recipe, seal
 from gateway.objects.reencode import reencode
 from gateway.objects.transforms import transformed
 
@@ -573,8 +573,9 @@ def test_E6_the_proof_refuses_real_pixels_that_became_padding(tmp_path: Path) ->
 
 def test_E7_the_proof_refuses_a_rescale_that_does_not_fit(tmp_path: Path) -> None:
     made = made_of(series_of(change={"PhotometricInterpretation": "MONOCHROME1"}), tmp_path)
-    path = made.result.objects[0].recipe.path
-    content = path.read_bytes()
+    recipe = made.result.objects[0].recipe
+    content = recipe.path.read_bytes()
     assert content.count(b"64511 ") == 1
-    path.write_bytes(content.replace(b"64511 ", b"64512 "))
+    recipe.path.write_bytes(content.replace(b"64511 ", b"64512 "))
+    seal(recipe, recipe.digest)
     _proved_wrong(made, lambda segment: segment, r"do not fit the inverted pixels")

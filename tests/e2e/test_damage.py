@@ -34,12 +34,12 @@ class Flipped:
     study, series : str
         Of what it concerns.
     file : str
-        Where it is, below the data directory.
+        Name of the file, which may be moved from the intake folder to its place.
     """
 
-    def __init__(self, kind: str, study: str, series: str, path: Path, root: Path, chance: random.Random) -> None:
+    def __init__(self, kind: str, study: str, series: str, path: Path, chance: random.Random) -> None:
         self.kind, self.study, self.series = kind, study, series
-        self.file = str(path.relative_to(root))
+        self.file = path.name
         data = bytearray(path.read_bytes())
         self.place = chance.randrange(len(data))
         self.bit = chance.randrange(8)
@@ -86,7 +86,7 @@ def harm(box: Box, kind: str, study: str, series: str, chance: random.Random) ->
             path = archive.files.recipe(archive.instance(made[0]).name)
         elif kind == "record":
             (path,) = (one for one in archive.files.records.glob("partition-*") if study.encode() in one.read_bytes())
-        return Flipped(kind, study, series, path, archive.files.root, chance)
+        return Flipped(kind, study, series, path, chance)
     finally:
         archive.close()
 
@@ -143,13 +143,13 @@ def compared(box: Box, pacs: Pacs, flips: list[Flipped], right: set[str]) -> dic
 
     def unnamed() -> list[Flipped]:
         with box.archive() as archive:
-            named = {one["file"] for one in archive.damage.described()}
+            named = {Path(one["file"]).name for one in archive.damage.described()}
         # The box itself has put right what was made again; then the log has it.
         return [one for one in flips if one.file not in named and not box.logged("archive.damaged", one.file)]
 
     eventually(lambda: idle(box) and not unnamed(), 300)
-    status = {one["file"]: one for one in gateway(box, "status")["damaged"]}
-    doctor = {one["subject"] for one in gateway(box, "doctor")["checks"] if one["code"] == "damage"}
+    status = {Path(one["file"]).name for one in gateway(box, "status")["damaged"]}
+    doctor = {Path(one["subject"]).name for one in gateway(box, "doctor")["checks"] if one["code"] == "damage"}
     counts = dict.fromkeys(("flips", "delivered", "wrong", "in part", "not named", "made again"), 0)
     with box.archive() as archive:
         right |= {row.digest for row in archive.select(View.ENHANCED) if row.kind == DERIVED}
