@@ -15,7 +15,7 @@ from gateway.objects.elements import UNIT_SIZE
 from gateway.objects.parse import UNDEFINED, Syntax, swapped
 from gateway.objects.part10 import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from gateway.objects.recoder import Recoder
-from gateway.objects.stream import CHUNK, ByteSource
+from gateway.objects.stream import CHUNK, ByteSource, last_held_back
 from gateway.objects.tokens import check_same
 
 # A header that is longer is refused: headers of 2 GiB objects with 4,000 frames have some 20 MB.
@@ -67,15 +67,8 @@ class _Reencoded:
         self.length = len(self._header) + self._end - self._begin + len(self._tail)
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
-        """Yield the bytes in pieces of at most `size`; the last one after every byte of the source has been read."""
-        last = b""
-        for piece in self._pieces(size):
-            if piece:
-                if last:
-                    yield last
-                last = piece
-        if last:
-            yield last
+        """Return the bytes in pieces of at most `size`; the last one after every byte of the source has been read."""
+        return last_held_back(self._pieces(size))
 
     def _pieces(self, size: int) -> Iterator[bytes]:
         for start in range(0, len(self._header), size):

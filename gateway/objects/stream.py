@@ -122,6 +122,18 @@ def every_byte(source: Outgoing, size: int = CHUNK) -> Iterator[bytes]:
         raise ObjectError("data set", "is empty")
 
 
+def last_held_back(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield pieces, the last one only when there is none after it: what is found at the end comes before it is sent."""
+    last = b""
+    for piece in pieces:
+        if piece:
+            if last:
+                yield last
+            last = piece
+    if last:
+        yield last
+
+
 def write_back(descriptor: int, offset: int, length: int) -> None:
     """Have the disk begin to write a part of a file, so that a sync later has little to wait for.
 
