@@ -405,7 +405,7 @@ def test_a_box_may_go_only_when_all_it_has_is_delivered(box: Archive) -> None:
     assert job
     box.jobs.hold(job, "PACS refuses it")
     assert [line.partition(";")[0] for line in undelivered(box_status(box))] == [
-        f"study {STUDY}: 0 not delivered to PACS (held)",
+        f"study {STUDY}: 1 not delivered to PACS (held)",
         "1 held",
     ]
     box.database.rows("DELETE FROM job")
