@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
-from gateway.archive.digests import Parts
-from gateway.archive.index import Archive
-from gateway.archive.rows import DERIVED
-from gateway.archive.views import View
-from gateway.objects.part10 import file_meta, read_header
-from gateway.pipeline.convert import ConversionPolicy, Converter
-from gateway.pipeline.whole import WholeSeries
 from tests.bench.material import PROJECT, make, origin
 from tests.bench.programs import run
 from tests.bench.report import Measure, Table
+
+# The gateway is imported by the process that works: the memory of the one that starts all others counts as theirs.
+if TYPE_CHECKING:
+    from gateway.archive.index import Archive
+    from gateway.archive.views import View
 
 STEPS = ("intake", "conversion", "enhanced delivered", "classic delivered")
 PIECE = 1 << 18
@@ -47,6 +46,8 @@ def measure(work: Path, runs: int, slices: int) -> list[Table]:
 
 def without() -> Iterator[mock._patch]:
     """Yield what leaves the comparison out."""
+    from gateway.archive.digests import Parts
+
     yield mock.patch("gateway.archive.intact.problem_of", return_value="")
     yield mock.patch("gateway.archive.intact.checked", lambda archive, row, source: source)
     yield mock.patch("gateway.archive.admission.parts_of", return_value=Parts())
@@ -61,6 +62,8 @@ def timed(work: Callable[[], object]) -> float:
 
 def take_in(archive: Archive, paths: list[Path]) -> None:
     """Receive files as the network room does."""
+    from gateway.objects.part10 import file_meta, read_header
+
     for path in paths:
         header = read_header(path)
         part = archive.files.begin(file_meta(header.sop_class, header.sop_instance, header.transfer_syntax, "CT1"))
@@ -73,6 +76,9 @@ def take_in(archive: Archive, paths: list[Path]) -> None:
 
 def send(archive: Archive, view: View, *, derived: bool) -> None:
     """Read what is delivered, to its end."""
+    from gateway.archive.rows import DERIVED
+    from gateway.pipeline.whole import WholeSeries
+
     rows = [row for row in archive.select(view) if (row.kind == DERIVED) == derived]
     source = WholeSeries(archive, rows, lambda: None)
     for row in rows:
@@ -82,6 +88,10 @@ def send(archive: Archive, view: View, *, derived: bool) -> None:
 
 def main(name: str, folder: Path, target: Path) -> None:
     """Do all of it once."""
+    from gateway.archive.index import Archive
+    from gateway.archive.views import View
+    from gateway.pipeline.convert import ConversionPolicy, Converter
+
     archive = Archive(target, quiet=0)
     worker = Converter(archive, ConversionPolicy())
     with ExitStack() as stack:
