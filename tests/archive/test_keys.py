@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -88,18 +87,6 @@ def _latest(instances: list[dict[str, str]], keyword: str) -> str:
 
 def _says(one: dict[str, str], keys: dict[str, str]) -> bool:
     return all(one[keyword] == value for keyword, value in keys.items())
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def archive(tmp_path: Path, clock: HandClock) -> Iterator[Archive]:
-    made = Archive(tmp_path / "data", clock)
-    yield made
-    made.close()
 
 
 def receive(archive: Archive, clock: HandClock, said: dict[str, Any], number: int) -> None:
