@@ -33,8 +33,9 @@ LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 PROGRAM = """
 import json, logging, sys
 from gateway.cli import logs
-from gateway.service.lean import without_decoders
+from gateway.service.lean import without_decoders, without_statuses
 with without_decoders():
+    without_statuses()
     from gateway.pipeline.retry import Backoff
     from gateway.pipeline.commit import Patience
     from gateway.service import config, supervisor, worker

@@ -12,7 +12,7 @@ from typing import Any
 
 # What pydicom imports if it is installed. It takes longer and more memory than all the rest together, and pixels are
 # decoded in processes of their own (`gateway.archive.decoder`).
-_DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "jpeg_ls")
+_DECODERS = ("numpy", "PIL", "gdcm", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls")
 
 # OpenSSL for hashlib, 3.5 MB, which does without: nothing long is hashed with it.
 _HASHES = "_hashlib"
