@@ -54,7 +54,8 @@ def is_held(archive: Archive, row: InstanceRow, name: str, header: Header) -> bo
 def _take_place(archive: Archive, row: InstanceRow, name: str, header: Header) -> bool:
     """Put the data set that has come where the damaged file is."""
     files = archive.files
-    meta = file_meta(row.sop_class, row.sop_instance, row.transfer_syntax, row.peer)
+    written = archive.database.row("SELECT COALESCE(writer, peer) FROM instance WHERE id = ?", (row.id,))
+    meta = file_meta(row.sop_class, row.sop_instance, row.transfer_syntax, written[0] if written else row.peer)
     if len(meta) != row.dataset_offset:
         return False
     with storage_errors(row.name):

@@ -217,7 +217,7 @@ def _right_meta(archive: Archive, meta: bytes, row: InstanceRow) -> bool:
     peer = text(parsed, SOURCE_AE_TITLE)
     if len(meta) == len(_meta(row, peer)):
         # The same object has come again from somebody else since.
-        known = archive.database.row("SELECT 1 FROM instance WHERE peer = ? LIMIT 1", (peer,))
+        known = archive.database.row("SELECT 1 FROM instance WHERE ? IN (peer, writer) LIMIT 1", (peer,))
         return known is not None and meta[start:] == _meta(row, peer)[start:]
     return all(text(parsed, tag) == getattr(row, name) for tag, name in _META)
 

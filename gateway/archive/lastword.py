@@ -21,9 +21,9 @@ from gateway.errors import DamagedError
 if TYPE_CHECKING:
     from gateway.archive.index import Archive
 
-_AGAIN = """UPDATE instance SET superseded = 0, retired = 0, views = :views, settled = :settled, reason = :reason,
-    peer = :peer, called = :called, convert = :convert, prior = :prior, received_at = :received_at, image = :image
-    WHERE id = :id"""
+_AGAIN = """UPDATE instance SET writer = COALESCE(writer, peer), superseded = 0, retired = 0, views = :views,
+    settled = :settled, reason = :reason, peer = :peer, called = :called, convert = :convert, prior = :prior,
+    received_at = :received_at, image = :image WHERE id = :id"""
 _UPDATED = """UPDATE study SET updated_at = ?
     WHERE id = (SELECT s.study FROM instance i JOIN series s ON s.id = i.series WHERE i.id = ?)"""
 

@@ -276,6 +276,9 @@ _TAKEN = (
     ) WITHOUT ROWID""",
 )
 
+# Who had sent the file itself, where its version has come again from another peer: its file meta information names him.
+_WRITER = ("ALTER TABLE instance ADD COLUMN writer TEXT",)
+
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0001_entities", _TABLES),
     ("0002_derived", _DERIVED),
@@ -292,6 +295,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("0014_damage", _DAMAGE),
     ("0015_taken", _TAKEN),
     ("0016_deliveries", _DELIVERIES),
+    ("0017_writer", _WRITER),
 )
 
 

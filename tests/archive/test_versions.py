@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from archive_tools import HandClock, commit, counted, ct, debris, hand_in, store, tallies
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.archive import collisions
@@ -340,7 +340,17 @@ class Life:
             assert several[UID].images == len(set(found.values()))
 
 
+# The second sender sends the first one's image again: its file keeps the name of the first, and is not damaged.
+AGAIN_FROM_ANOTHER = [
+    ("send", Content(0, 0, "A"), "CT1"),
+    ("send", Content(2, 0, "A"), "WS1"),
+    ("send", Content(0, 0, "A"), "WS1"),
+    ("send", Content(1, 1, "A"), "CT1"),
+]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@example(AGAIN_FROM_ANOTHER)
 @given(st.lists(STEPS, max_size=12))
 def test_S6_T3_whatever_is_sent_and_however_the_box_dies_the_last_word_counts_and_nothing_is_lost(
     steps: list[tuple],
