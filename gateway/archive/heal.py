@@ -15,7 +15,7 @@ from gateway.archive.durable import storage_errors, sync_folder
 from gateway.archive.jobs import CONVERT
 from gateway.archive.rows import DERIVED, InstanceRow
 from gateway.errors import ArchiveError
-from gateway.objects.part10 import Header, file_meta
+from gateway.objects.part10 import Header
 from gateway.objects.stream import FileSource
 from gateway.observe import event, fault
 
@@ -54,8 +54,7 @@ def is_held(archive: Archive, row: InstanceRow, name: str, header: Header) -> bo
 def _take_place(archive: Archive, row: InstanceRow, name: str, header: Header) -> bool:
     """Put the data set that has come where the damaged file is."""
     files = archive.files
-    written = archive.database.row("SELECT COALESCE(writer, peer) FROM instance WHERE id = ?", (row.id,))
-    meta = file_meta(row.sop_class, row.sop_instance, row.transfer_syntax, written[0] if written else row.peer)
+    meta = intact.meta_of(row)
     if len(meta) != row.dataset_offset:
         return False
     with storage_errors(row.name):

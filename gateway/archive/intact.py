@@ -172,18 +172,18 @@ def _source_error(archive: Archive, name: str) -> DamagedError | None:
 def _read_twice(archive: Archive, row: InstanceRow) -> str:
     """Return what is wrong with a received file, which may be moved once while it is looked for."""
     try:
-        return _wrong(archive, archive.files.locate(row.name), row)
+        return _wrong(archive.files.locate(row.name), row)
     except FileNotFoundError:
         pass
     except (GatewayError, OSError) as error:
         return _problem(error)
     try:
-        return _wrong(archive, archive.files.locate(row.name), row)
+        return _wrong(archive.files.locate(row.name), row)
     except (GatewayError, OSError) as error:
         return _problem(error)
 
 
-def _wrong(archive: Archive, path: Path, row: InstanceRow) -> str:
+def _wrong(path: Path, row: InstanceRow) -> str:
     with open(path, "rb", buffering=0) as file:
         if os.fstat(file.fileno()).st_size != row.dataset_offset + row.length:
             return "its length is not that of what was received"
@@ -193,7 +193,7 @@ def _wrong(archive: Archive, path: Path, row: InstanceRow) -> str:
             digest.update(piece)
     if digest.hexdigest() != row.digest:
         return OTHER_BYTES
-    return "" if _right_meta(archive, meta, row) else "its file meta information is not what was written"
+    return "" if _right_meta(meta, row) else "its file meta information is not what was written"
 
 
 def is_named_by_its_digest(path: Path, name: str, header: Header) -> bool:
@@ -201,29 +201,26 @@ def is_named_by_its_digest(path: Path, name: str, header: Header) -> bool:
     return digest_of(FileSource(path, header.dataset_offset)) == digest_of_name(name)
 
 
-def _right_meta(archive: Archive, meta: bytes, row: InstanceRow) -> bool:
+def _right_meta(meta: bytes, row: InstanceRow) -> bool:
     """Tell whether the file meta information of a received file is what this, or another, version of the box wrote."""
     start = len(PREAMBLE)
     if not meta.startswith(b"DICM", start - 4):
         return not meta
     if not is_preamble(meta[: start - 4], row.digest, row.length):
         return False
-    if meta[start:] == _meta(row, row.peer)[start:]:
+    if meta[start:] == meta_of(row)[start:]:
         return True
     try:
         parsed = parse_dataset(meta, start, len(meta), Syntax())[0]
     except (ObjectError, struct.error, IndexError):
         return False
-    peer = text(parsed, SOURCE_AE_TITLE)
-    if len(meta) == len(_meta(row, peer)):
-        # The same object has come again from somebody else since.
-        known = archive.database.row("SELECT 1 FROM instance WHERE ? IN (peer, writer) LIMIT 1", (peer,))
-        return known is not None and meta[start:] == _meta(row, peer)[start:]
-    return all(text(parsed, tag) == getattr(row, name) for tag, name in _META)
+    of_this_version = len(meta) == len(meta_of(row._replace(writer=text(parsed, SOURCE_AE_TITLE))))
+    return not of_this_version and all(text(parsed, tag) == getattr(row, name) for tag, name in _META)
 
 
-def _meta(row: InstanceRow, peer: str) -> bytes:
-    return file_meta(row.sop_class, row.sop_instance, row.transfer_syntax, peer)
+def meta_of(row: InstanceRow) -> bytes:
+    """Return the file meta information, behind an empty preamble, that this version of the box writes for an object."""
+    return file_meta(row.sop_class, row.sop_instance, row.transfer_syntax, row.writer)
 
 
 def right_header(row: InstanceRow, header: Header) -> bool:

@@ -47,6 +47,8 @@ class InstanceRow(NamedTuple):
         Which of the different images that came under its SOP Instance UID it is a version of, 0 for the first.
     retired : int
         Its rank among the versions that were the current one once, the latest has the highest; else 0.
+    writer : str
+        Who had sent the file itself; `peer` is another where the version has come again from somebody else.
     """
 
     id: int
@@ -73,6 +75,7 @@ class InstanceRow(NamedTuple):
     modality: str
     image: int = 0
     retired: int = 0
+    writer: str = ""
 
     @property
     def spoken(self) -> bool:
@@ -84,7 +87,7 @@ class InstanceRow(NamedTuple):
 COLUMNS = (
     "i.id, i.sop_instance, i.sop_class, t.uid, s.uid, i.name, i.kind, i.transfer_syntax, i.length, i.dataset_offset,"
     " i.views, i.frames, i.number, i.reason, i.peer, i.convert, i.prior, i.digest, i.settled, i.superseded, g.number,"
-    " g.modality, i.image, i.retired"
+    " g.modality, i.image, i.retired, COALESCE(i.writer, i.peer)"
 )
 FROM = (
     "instance i JOIN series s ON s.id = i.series JOIN study t ON t.id = s.study"

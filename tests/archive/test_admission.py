@@ -196,6 +196,24 @@ def test_T9_an_object_that_is_sent_again_takes_the_place_of_its_damaged_copy(
     assert [one.sop_instance for one in archive.study_sources("1.2.3")] == ["1.2.3.4.1"]
 
 
+def test_T3_T9_the_file_of_an_image_that_another_peer_sends_again_stays_as_its_own_sender_had_it(
+    archive: Archive,
+) -> None:
+    first = store(archive, ct(), peer="CT1")
+    store(archive, ct(PatientName="B"), peer="WS1")
+    assert store(archive, ct(), peer="WS1").kind == "again"
+    row = archive.instance("1.2.3.4.1")
+    assert (row.name, row.peer, row.writer) == (first.name, "WS1", "CT1")
+    assert intact.problem_of(archive, row) == ""
+    path = archive.path_of(row)
+    right = path.read_bytes()
+    path.write_bytes(right.replace(b"CT1", b"WS1", 1))
+    assert "meta information" in intact.problem_of(archive, row), "nobody but its own sender is named there"
+    assert store(archive, ct(), peer="WORKSTATION").kind == "duplicate"
+    assert path.read_bytes()[128:] == right[128:]
+    assert intact.problem_of(archive, row) == ""
+
+
 def test_T9_a_damaged_copy_is_equal_to_nothing_not_even_to_what_its_bytes_are_now(archive: Archive) -> None:
     store(archive, ct(), pixels=bytes(32))
     path = archive.path_of(archive.instance("1.2.3.4.1"))
