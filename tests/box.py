@@ -33,9 +33,8 @@ LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 PROGRAM = """
 import json, logging, sys
 from gateway.cli import logs
-from gateway.service.lean import without_decoders, without_statuses
-with without_decoders():
-    without_statuses()
+from gateway.service.lean import as_served
+with as_served():
     from gateway.pipeline.retry import Backoff
     from gateway.pipeline.commit import Patience
     from gateway.service import config, supervisor, worker

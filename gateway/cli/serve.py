@@ -22,10 +22,9 @@ def command(config_path: Path | None, verbose: bool) -> None:
     """
     config = load_config(config_path)
     from gateway.cli import logs
-    from gateway.service.lean import without_decoders, without_statuses
+    from gateway.service.lean import as_served
 
-    with without_decoders():
-        without_statuses()
+    with as_served():
         from gateway.service import supervisor
 
     logs.set_up(logging.DEBUG if verbose else logging.INFO)

@@ -61,13 +61,16 @@ def without_decoders() -> Iterator[None]:
             gc.enable()
 
 
-def without_statuses() -> None:
-    """Import pynetdicom and empty its long tables of statuses, so that what is imported next takes their room.
+@contextlib.contextmanager
+def as_served() -> Iterator[None]:
+    """Let what is imported inside do without decoders, and take the room of pynetdicom's long tables of statuses.
 
-    The services of the gateway name their statuses themselves. To be called within `without_decoders`.
+    For the process that the box is forked from. The services of the gateway name their statuses themselves.
     """
-    from pynetdicom import status
+    with without_decoders():
+        from pynetdicom import status
 
-    for table in vars(status).values():
-        if isinstance(table, dict) and len(table) > _LONGEST_TABLE:
-            table.clear()
+        for table in vars(status).values():
+            if isinstance(table, dict) and len(table) > _LONGEST_TABLE:
+                table.clear()
+        yield
