@@ -170,14 +170,16 @@ def test_while_the_index_takes_nothing_an_object_is_refused_and_nothing_of_it_le
 
 
 def test_no_room_for_the_index_lasts_as_long_as_it_lasts(
-    archive: Archive, registrar: Registrar, caplog, monkeypatch: pytest.MonkeyPatch
+    archive: Archive, caplog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    registrar = Registrar(archive)
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(registrars, "LONGEST_PAUSE", 0.1)
     (pages,) = archive.database.row("PRAGMA page_count") or (0,)
     archive.database.row(f"PRAGMA max_page_count = {pages}")
     large = [f"1.9.{number}" for number in range(3000)]
     kept = [hand_in(registrar, ct(f"1.2.3.4.{number}", number=number, refers_to=large)) for number in (1, 2)]
+    registrar.start()  # not before both are acknowledged: while the index is short nothing more is
     eventually(lambda: "intake.index_short" in caplog.text)
     for _ in range(registrars.MOST_ATTEMPTS + 2):
         with pytest.raises(ResourceError, match="disk is full"):
@@ -188,6 +190,7 @@ def test_no_room_for_the_index_lasts_as_long_as_it_lasts(
     assert registrar.visible()
     assert uids(archive) == ["1.2.3.4.1", "1.2.3.4.2"], "however often it was tried in vain"
     assert "intake.index_writable" in caplog.text
+    registrar.close()
 
 
 def test_what_cannot_be_registered_at_the_end_is_taken_in_at_the_next_start(archive: Archive) -> None:
