@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import secrets
+import random
 import socket
 import subprocess
 import threading
@@ -13,16 +14,33 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on, below those that the system gives to connections (32768 and up).
+def _claim(blocks: range) -> tuple[socket.socket, Iterator[int]]:
+    """Take one of the blocks of ports for this process, so that no other takes a port between its choice and its use.
 
-    One of those could be taken by whoever connects to anything before it is listened on.
+    What shows the others that a block is taken is a name that the system frees when the process ends.
     """
-    while True:
-        port = secrets.randbelow(12_000) + 20_000
+    for start in random.sample(blocks, len(blocks)):
+        claim = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError):
+            claim.bind(f"\0ports of tests from {start}")
+            return claim, itertools.cycle(range(start, start + blocks.step))
+        claim.close()
+    raise RuntimeError("other tests have every port that tests take")
+
+
+# Below those that the system gives to connections (32768 and up): one of these could be taken by whoever connects to
+# anything before it is listened on.
+_BLOCK = 200
+_CLAIM, _PORTS = _claim(range(20_000, 32_000, _BLOCK))
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, and that no other test process will choose."""
+    for port in itertools.islice(_PORTS, _BLOCK):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise RuntimeError("all ports of this process are in use")
 
 
 def eventually(condition: Callable[[], object], seconds: float = 60) -> None:

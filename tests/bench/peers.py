@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.material import PROJECT
-from tests.bench.programs import BenchError, Server, found, free_port, listening, run
+from tests.bench.programs import BenchError, Server, found, run
+from tests.loopback import free_port, listening
 
 PYTHON = (sys.executable, "-m")
 GATEWAY = (*PYTHON, "gateway.cli.main")
