@@ -5,9 +5,9 @@ The helpers that stand beside this file are importable from every test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pynetdicom.ae
 import pytest
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 # Whoever requests an association in a test; acceptors are made by the transport, and the gateway makes its own.
 pynetdicom.ae.Association = SteadyAssociation
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run what shares fixtures: the tests of a file, or all about one real set, converted once."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        shared = callspec.params.get("name") if callspec and "swept" in item.fixturenames else None
+        item.add_marker(pytest.mark.xdist_group(f"set {shared}" if shared else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture
@@ -60,3 +68,36 @@ def scanner(authority: Authority) -> Pair:
 def _no_faults() -> Iterator[None]:
     yield
     observe.load_faults("")
+
+
+FIGURES: list[tuple[str, str, dict]] = []
+
+
+@pytest.fixture(scope="session")
+def figures() -> Callable[..., None]:
+    """Return what takes down the figures of a set; they are printed at the end unless pytest is to be quiet."""
+
+    def note(kind: str, name: str, /, **values: object) -> None:
+        FIGURES.append((kind, name, values))
+
+    return note
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the figures to the process that prints them, when several test."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = FIGURES
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the figures of a process that has tested."""
+    FIGURES.extend(getattr(node, "workeroutput", {}).get("figures", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.get_verbosity() < 0 or not FIGURES:
+        return
+    terminalreporter.section("figures")
+    for kind, name, values in FIGURES:
+        terminalreporter.line(f"{kind:18} {name:24} " + ", ".join(f"{key} {value}" for key, value in values.items()))

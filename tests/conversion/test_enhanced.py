@@ -564,7 +564,7 @@ def test_E46_homes_that_change_the_representation_keep_the_original(tmp_path: Pa
         ({"ImageOrientationPatient": [1, 1, 0, 0, 1, 0]}, "Image Orientation (Patient) has no unit vectors"),
         ({"PixelSpacing": ["0", "1"]}, "Pixel Spacing is not positive"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "image",
 )
 def test_E48_what_cannot_be_converted_without_loss_stays_classic(change: object, reason: str, tmp_path: Path) -> None:
     made = made_of(series_of(change=[None, None, change]), tmp_path)

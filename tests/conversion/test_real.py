@@ -118,8 +118,8 @@ def _errors(path: Path) -> set[str]:
 
 def _told(line: str) -> str:
     place, _, rest = line.removeprefix("Error - ").partition("> - ")
-    what = re.sub(r"for Type \w+ (Required|Conditional)|- Module=.*", "", rest)
-    return f"{re.sub(r'.*/', '', place)}: {re.sub(r'[[][0-9]+[]]', '', what)}".strip()
+    what = re.sub(r"for Type \w+ (Required|Conditional)|- Module=.*|\[[0-9]+\]", "", rest)
+    return f"{place.rpartition('/')[2]}: {what}".strip()
 
 
 @pytest.fixture(scope="module", params=["pydicom", *names()])

@@ -18,24 +18,3 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Laye
         return known[name]
 
     return layers_of
-
-
-FIGURES: list[tuple[str, str, dict]] = []
-
-
-@pytest.fixture(scope="session")
-def figures() -> Callable[..., None]:
-    """Return what takes down the figures of a set; they are printed at the end unless pytest is to be quiet."""
-
-    def note(kind: str, name: str, /, **values: object) -> None:
-        FIGURES.append((kind, name, values))
-
-    return note
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.get_verbosity() < 0 or not FIGURES:
-        return
-    terminalreporter.section("figures")
-    for kind, name, values in FIGURES:
-        terminalreporter.line(f"{kind:18} {name:24} " + ", ".join(f"{key} {value}" for key, value in values.items()))
