@@ -8,7 +8,7 @@ from gateway.objects.elements import DataSet, Element, dataset, make, sequence, 
 
 # Raised whenever output bytes change for unchanged input: UIDs depend on it, so that two editions never give
 # different bytes under one UID.
-EDITION = 1
+EDITION = 2
 
 # The strings that PS3.4 C.3.5 wants in Contribution Description, by what was done.
 CONTRIBUTIONS = {
