@@ -90,10 +90,12 @@ E41 | A.71, C.3.5 | MR: Frame VOI LUT and Pixel Value Transformation present whe
 E42 | A.70/72 | CT and PET without window: a stated deterministic rule, or left classic; VOI LUT Sequence not lost
 E43 | A.N1-3.1.3.1 | Generated GSPS: own series, Conversion Source, Contributing Equipment; referenced from PET too
 E44 | C.8.16.2 | Volume Based Calculation Technique NONE if ORIGINAL; MIXED allowed where information lacks
-E45 | FG n.5 | Source Series Instance UID goes to Unassigned
+E45 | FG n.5, C.7.3.1 | Source series in Related Series Sequence, purpose (121326, DCM); never rewritten
 E46 | ZZZB | A home that changes VR or precision keeps the original in Unassigned too
 E47 | C.8.13.2 | Evidence items need a Series UID: targets are waited for; unresolved ones reported, never guessed
 E48 | C.3.5 | Curves, Graphic Annotation: converted, or the image left classic (G3 forbids loss)
+E49 | FG | Nothing in Unassigned Shared that the top level has with the same value; Number of Frames 1 dropped
+E52 | FG.1-1 | No UID, SOP Class or attribute that says how to read pixels in Unassigned groups; all come back
 ## Enhanced -> classic
 K1 | C.3.5 | SOP Class is the modality's classic class, also from Legacy Converted
 K2 | C.3.5 | All mandatory attributes filled from FGs (Pixel Spacing, IPP, IOP, Image Type...)
@@ -102,6 +104,7 @@ K4 | C.3.5 | All unused attributes of top level, Shared and the frame's groups a
 K5 | C.12.1 | Conversion Source Attributes Sequence at top level with Referenced Frame Number
 K6 | C.3.5 n.1 | Original series grouping and numbering recovered (needs E45)
 K7 | C.3.5, ZZZA.7 | Sources held: CLASSIC returns them; else original UIDs from Conversion Source; else new UIDs
+K8 | C.3.5, ZZZA.7 | A rewritten copy turned back has the Series Instance UID of its source
 ## Other instances
 O1 | C.3.5 | Same SOP Class, new UIDs, references rewritten (G14)
 O2 | C.12.1 | Conversion Source Attributes Sequence at top level

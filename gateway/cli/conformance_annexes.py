@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pydicom.datadict import dictionary_description, keyword_dict
 
 from gateway.cli.conformance_tables import Box, doors, name_of_uid, table
+from gateway.conversion.private_block import CREATOR, DICTIONARY, GROUP
 from gateway.standard.character_sets import defined_terms
 from gateway.standard.presentation import COLOR_STATE, GRAYSCALE_STATE
 from gateway.standard.query_keys import FURTHER_KEYS, KEYS, UNLISTED
@@ -85,8 +86,15 @@ def created_objects(box: Box) -> Iterator[str]:
         "the sources need them, and copies of objects that refer to converted ones, with their references rewritten. "
         "Received enhanced objects are turned back into classic images for the view *classic*. "
         "Every object made has Query/Retrieve View (0008,0053), a Contributing Equipment item of purpose (109106, DCM) "
-        "and the references to what it was made of. What cannot be converted without loss stays as it is. No private "
-        "attribute, private SOP class or private transfer syntax is defined; those of sources are kept."
+        "and the references to what it was made of: Conversion Source Attributes Sequence, and the series in Related "
+        "Series Sequence (0008,1250), purpose (121326, DCM). For copies of classes whose series modules do not list that "
+        "sequence (SR, KO, RT) this makes a Standard Extended SOP Class (PS3.2 7.3). What cannot be converted without "
+        "loss stays as it is. No private SOP class or private transfer syntax is defined; private attributes of sources "
+        f"are kept. The private block of the box is ({GROUP:04X}, {CREATOR.decode()}):"
+    )
+    yield table(
+        "element | VR | VM | name | where",
+        ((f"({GROUP:04X},xx{one.number:02X})", one.vr, one.vm, one.name, one.where) for one in DICTIONARY),
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # What a copy says itself: its identity and view, who made it and of what; signatures are over other bytes (C.3.5).
 _OWN = frozenset((0x00080018, 0x0020000E, 0x00080053, 0x0018A001, 0x00209172, 0x4FFE0001, 0xFFFAFFFA))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
-_EQUIPMENT = "ContributingEquipmentSequence"
+_EQUIPMENT, _RELATED = "ContributingEquipmentSequence", "RelatedSeriesSequence"
 
 # References to what something was converted from, and to what no archive holds: never rewritten.
 _NOT_FOLLOWED = frozenset(
@@ -97,6 +97,8 @@ def compare(path: Path, source: Path, places: Places) -> Iterator[str]:
     """Yield what is wrong with the copy in a file."""
     copy = pydicom.dcmread(path, stop_before_pixels=True)
     original = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+    if not _names_source(copy, original):
+        yield f"does not name the series of {source.name}"
     yield from _elements(copy, original, places)
     if set(_references(original, places)) != set(_references(copy, places)):
         yield f"does not refer to what {source.name} refers to"
@@ -108,6 +110,20 @@ def compare(path: Path, source: Path, places: Places) -> Iterator[str]:
         yield f"does not have the equipment of {source.name} and one more"
     if any(one != other for one, other in zip_longest(frames_of(path), frames_of(source))):
         yield f"has other pixels than {source.name}"
+
+
+def _names_source(copy: Dataset, original: Dataset) -> bool:
+    """Take the item that names the series of the source out of Related Series Sequence; tell whether there was one."""
+    related = list(copy.get(_RELATED) or [])
+    purposes = [one for item in related[-1:] for one in item.get("PurposeOfReferenceCodeSequence") or []]
+    if [(one.get("CodeValue"), one.get("CodingSchemeDesignator")) for one in purposes] != [("121326", "DCM")]:
+        return False
+    named = related.pop()
+    if related:
+        copy[_RELATED].value = related
+    else:
+        del copy[_RELATED]
+    return bool(named.get("SeriesInstanceUID") == original.get("SeriesInstanceUID"))
 
 
 def _elements(copy: Dataset, original: Dataset, places: Places) -> Iterator[str]:

@@ -17,10 +17,12 @@ from gateway.conversion.groups import (
 )
 from gateway.conversion.identity import Identity
 from gateway.conversion.inversion import homogenised, originals
-from gateway.conversion.keys import Key, placed
+from gateway.conversion.kept import PER_FRAME, SHARED, unassigned
+from gateway.conversion.keys import Key
 from gateway.conversion.planned import Planned
 from gateway.conversion.presentation import state_reference
 from gateway.conversion.references import Became, every_target
+from gateway.conversion.related import RELATED_SERIES, source_series, with_items
 from gateway.conversion.rewriting import Rewriter
 from gateway.conversion.segments import pixel_segments
 from gateway.conversion.survey import CONTRIBUTING_EQUIPMENT, remaining
@@ -115,8 +117,11 @@ class _Builder:
         self.shared_groups = survey.shared_groups()
         self.top = top_level(survey, identity, planned.source_series, planned.demanded)
         self.top.update(self._identity_elements())
+        self.said = dict(self.top)
+        named = source_series(planned.study, planned.source_series)
+        self.top[RELATED_SERIES] = with_items(self.top.get(RELATED_SERIES), named)
         self.copied_equipment = not survey.equipment_differs
-        # Shared attributes are written once: at the top level with the same value, else in Unassigned Shared.
+        # Shared attributes are written once: at the top level with the same value, else in Unassigned Shared (E49).
         self.shared: dict[Key, Element] = survey.shared()
         self.shared_originals: dict[Key, Element] = {}
         self.shared_originals.update(survey.originals.items())
@@ -127,7 +132,8 @@ class _Builder:
             and not (key == CONTRIBUTING_EQUIPMENT and self.copied_equipment)
             and self._is_needed(key, element, survey.groups)
         }
-        self.unassigned.update(self.shared_originals)
+        self.unassigned.update((k, e) for k, e in self.shared_originals.items() if not self._at_top(k, e))
+        self.own_at_top, self.hidden = self._own_at_top()
         # Of Contributing Equipment that differs in its times alone the first is copied, as the worked example has it.
         self.settled = self.shared.keys() | ({CONTRIBUTING_EQUIPMENT} if self.copied_equipment else set())
 
@@ -137,7 +143,23 @@ class _Builder:
 
     def _at_top(self, key: Key, element: Element) -> bool:
         """Tell whether an attribute can be got back from the top level."""
-        return isinstance(key, int) and key not in ENHANCED_ONLY and key in self.top and same(self.top[key], element)
+        return isinstance(key, int) and key in self.said and same(self.said[key], element)
+
+    def _own_at_top(self) -> tuple[list[int], set[Key]]:
+        """Return what the top level says for the multi-frame object as every source says it for itself.
+
+        It is named, so that it comes back. Where it is written in other bytes the sources' are kept, out of sight.
+        """
+        named: list[int] = []
+        hidden: set[Key] = set()
+        for key, element in (self.shared | self.shared_originals).items():
+            if isinstance(key, int) and key in ENHANCED_ONLY and not is_empty(element) and self._at_top(key, element):
+                if element.value == self.said[key].value:
+                    named.append(key)
+                else:
+                    hidden.add(key)
+                    self.unassigned[key] = element
+        return named, hidden
 
     def _is_needed(self, key: Key, element: Element, groups: Groups) -> bool:
         """Tell whether an element says anything: an empty one only that nothing stood where now something does."""
@@ -173,9 +195,9 @@ class _Builder:
         """Write everything up to the pixel data."""
         writer.write(encode({tag: element for tag, element in self.top.items() if tag < SHARED_GROUPS}))
         groups = dict(self.shared_groups)
-        if self.unassigned:
-            unassigned = sequence("UnassignedSharedConvertedAttributesSequence", placed(self.unassigned.items()))
-            groups[unassigned.tag] = unassigned
+        if self.unassigned or self.own_at_top:
+            rest = sequence(SHARED, unassigned(self.unassigned.items(), self.own_at_top, self.hidden))
+            groups[rest.tag] = rest
         writer.write(encode(dataset(sequence("SharedFunctionalGroupsSequence", groups))))
         writer.write(sequence_start(PER_FRAME_GROUPS))
         for number, fact in enumerate(self.planned.frames):
@@ -211,7 +233,7 @@ class _Builder:
         return dataset(
             *own.values(),
             sequence("FrameContentSequence", frame_content),
-            sequence("UnassignedPerFrameConvertedAttributesSequence", placed(rest.items())),
+            sequence(PER_FRAME, unassigned(rest.items())),
             sequence("ConversionSourceAttributesSequence", source),
         )
 

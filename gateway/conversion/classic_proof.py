@@ -12,16 +12,18 @@ import struct
 from collections.abc import Iterator
 
 from gateway.conversion.groups import ADDED_PURPOSES, PURPOSE, STAND_INS, WINDOW, without_added_purposes
+from gateway.conversion.kept import PER_FRAME, SHARED, said
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.multiframe import MultiFrame
 from gateway.conversion.proof_pixels import check_same_values, native_length, same_pixel_encoding
 from gateway.conversion.proof_references import Reading
 from gateway.conversion.references import Became
+from gateway.conversion.related import apart
 from gateway.conversion.top_level import ENHANCED_ONLY, FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import CARRIERS, MULTI_FRAME_ONLY, SUMMARIES
 from gateway.errors import ConversionError
 from gateway.objects.digest import Digest
-from gateway.objects.elements import DataSet, Element, integer, is_empty, items, same, tag_of, tag_text, text, texts
+from gateway.objects.elements import DataSet, Element, integer, is_empty, same, tag_of, tag_text, text, texts
 from gateway.objects.encode import SEQUENCE_STOP
 from gateway.objects.parse import Syntax, parse_dataset
 from gateway.objects.recipe import Recipe, frame_bytes
@@ -34,9 +36,7 @@ _SOURCE = tag_of("ConversionSourceAttributesSequence")
 _WINDOW = frozenset(map(tag_of, WINDOW))
 _EQUIPMENT = tag_of("ContributingEquipmentSequence")
 _FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
-_UNASSIGNED = tuple(
-    map(tag_of, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
-)
+_UNASSIGNED = tuple(map(tag_of, (SHARED, PER_FRAME)))
 _CLASSIC_TOO = frozenset(map(tag_of, ("ReferencedImageSequence", "RealWorldValueMappingSequence")))
 
 # Enhanced names whose value stands under a classic one.
@@ -97,8 +97,10 @@ def prove_image(recipe: Recipe, frames: MultiFrame, number: int, *, restored: bo
     image.update(parse_dataset(rest, stop, len(rest), Syntax())[0])
     if text(image, "SOPInstanceUID") != recipe.sop_instance or text(image, "SOPClassUID") != recipe.sop_class:
         raise ConversionError(where, "has another identity than its recipe")
-    levels = _levels(frames, number)
-    _check_elements(where, levels, dict(keyed(image)), Reading(became, merged=False), restored=restored)
+    named = apart(frames.top)
+    levels = _levels(frames, number, named.rest if restored else frames.top)
+    own = _own_frame_of_reference(levels, named.converted)
+    _check_elements(where, levels, dict(keyed(image)), Reading(became, merged=False), own, restored=restored)
     return stream.digest.hexdigest()
 
 
@@ -160,13 +162,12 @@ def _check_pixel_head(where: str, frames: MultiFrame, image: DataSet, head: byte
         raise ConversionError(where, "has another pixel data element than its frame", found=head)
 
 
-def _levels(frames: MultiFrame, number: int) -> list[tuple[str, dict[Key, Element]]]:
+def _levels(frames: MultiFrame, number: int, top: DataSet) -> list[tuple[str, dict[Key, Element]]]:
     """Return what the object says of a frame, the most specific first: where, and the elements."""
     groups = frames.frame(number)
     found: list[tuple[str, dict[Key, Element]]] = []
-    for item, unassigned in ((groups, _UNASSIGNED[1]), (frames.shared, _UNASSIGNED[0])):
-        for inner in items(item, unassigned):
-            found.append(("unassigned", dict(keyed(inner))))
+    for item, keyword in ((groups, PER_FRAME), (frames.shared, SHARED)):
+        found.append(("unassigned", dict(said(item, keyword, top))))
     for where, item in (("frame", groups), ("shared", frames.shared)):
         for key, element in reversed(list(keyed(item))):
             if key in _UNASSIGNED or key == _SOURCE:
@@ -176,7 +177,7 @@ def _levels(frames: MultiFrame, number: int) -> list[tuple[str, dict[Key, Elemen
                 found.append((where + (" type" if key in _FRAME_TYPES else ""), dict(keyed(inside[0]))))
             else:
                 found.append((where, {key: element}))
-    found.append(("top", dict(keyed(frames.top))))
+    found.append(("top", dict(keyed(top))))
     return found
 
 
@@ -185,12 +186,12 @@ def _check_elements(
     levels: list[tuple[str, dict[Key, Element]]],
     image: dict[Key, Element],
     reading: Reading,
+    own: str,
     *,
     restored: bool,
 ) -> None:
     carried = [dict(keyed(item)) for key in CARRIERS if key in image for item in _items(image[key])]
     claimed: set[Key] = set()
-    own = _own_frame_of_reference(levels)
     for level, elements in levels:
         for key, element in elements.items():
             if is_empty(element) or key in MULTI_FRAME_ONLY or key == _EQUIPMENT:
@@ -230,11 +231,12 @@ def _is_mixed(element: Element, found: Element) -> bool:
     )
 
 
-def _own_frame_of_reference(levels: list[tuple[str, dict[Key, Element]]]) -> str:
+def _own_frame_of_reference(levels: list[tuple[str, dict[Key, Element]]], named: str) -> str:
     """Return the Frame of Reference UID that stands in for one that the original series did not have."""
     tag = tag_of("SeriesInstanceUID")
     series = [elements[tag] for level, elements in levels if level == "unassigned" and tag in elements]
-    return own_frame_of_reference(text({tag: series[0]}, tag)) if series else ""
+    original = text({tag: series[0]}, tag) if series else named
+    return own_frame_of_reference(original) if original else ""
 
 
 def _items(element: Element) -> tuple[DataSet, ...]:

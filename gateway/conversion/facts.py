@@ -20,6 +20,7 @@ from gateway.conversion.inversion import homogenised
 from gateway.conversion.overlays import presentation_refusal, presentation_tags
 from gateway.conversion.pixels import NATIVE, NO_PIXELS, PixelDescription, description_of, problem
 from gateway.conversion.references import referenced
+from gateway.conversion.related import apart, copied_from
 from gateway.errors import ObjectError
 from gateway.objects.elements import (
     DataSet,
@@ -86,6 +87,8 @@ class Facts:
         Series that it refers to as a whole, and UIDs in content items, of which nobody knows what they are of.
     copy_of : str
         SOP Instance UID of what it is a rewritten copy of, by its Conversion Source.
+    copied_series : str
+        Series Instance UID of that, empty if it is not known.
     fixed : str
         Why its references cannot be rewritten, if it stays as it is; empty if they can.
     signed : bool
@@ -117,6 +120,7 @@ class Facts:
     other_references: tuple[str, ...]
     conversion_sources: tuple[str, ...]
     copy_of: str
+    copied_series: str
     fixed: str
     signed: bool
 
@@ -191,7 +195,8 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         references=_shared(tuple(uid for uid, instance in found if instance)),
         other_references=_shared(tuple(uid for uid, instance in found if not instance)),
         conversion_sources=_conversion_sources(ds),
-        copy_of=_copy_of(header),
+        copy_of=copied_from(ds),
+        copied_series=apart(ds).copied,
         fixed=not_rewritable(header) if found else "",
         signed=bool(items(ds, "DigitalSignaturesSequence")),
     )
@@ -227,14 +232,6 @@ def _conversion_sources(ds: DataSet) -> tuple[str, ...]:
         for item in items(frame, "ConversionSourceAttributesSequence"):
             found.append(text(item, "ReferencedSOPInstanceUID"))
     return tuple(found)
-
-
-def _copy_of(header: Header) -> str:
-    """Return what an object is a copy of: what it was made of is one object of its own class."""
-    sources = items(header.dataset, "ConversionSourceAttributesSequence")
-    if len(sources) != 1 or text(sources[0], "ReferencedSOPClassUID") != header.sop_class:
-        return ""
-    return text(sources[0], "ReferencedSOPInstanceUID")
 
 
 def not_rewritable(header: Header) -> str:

@@ -133,12 +133,13 @@ class Following:
         return found
 
     def _name_back(self, copies: Sequence[Update]) -> None:
-        """Give copies of copies the UIDs of what these were made of."""
+        """Give copies of copies the UIDs of what these were made of, that of its series included (K8)."""
         taken = {fact.sop_instance for fact in self.everyone}
         for copy in copies:
             original = copy.source.copy_of
             if valid_uid(original) and original not in taken:
                 copy.sop_instance = original
+                copy.series = copy.source.copied_series or copy.series
                 taken.add(original)
 
     def _received(self) -> list[tuple[Facts, list[Facts]]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import astuple, dataclass
 
-from gateway.objects.elements import DataSet, Element, dataset, make, sequence, tag_of
+from gateway.conversion.keys import keyed
+from gateway.conversion.private_block import EDITION_TEXT, MODEL, element_of, key_of, reserved
+from gateway.objects.elements import DataSet, Element, dataset, items, make, padded, sequence, stripped, tag_of, text
 
 # Raised whenever output bytes change for unchanged input: UIDs depend on it, so that two editions never give
 # different bytes under one UID.
@@ -16,6 +19,17 @@ CONTRIBUTIONS = {
     "classic": "Classic Image created from Enhanced Image",
     "references": "Updated UID references during Legacy Enhanced Classic conversion",
 }
+
+
+def code(value: str, scheme: str, meaning: str) -> DataSet:
+    """Return an item of a code sequence (PS3.3 section 8.8)."""
+    return dataset(make("CodeValue", value), make("CodingSchemeDesignator", scheme), make("CodeMeaning", meaning))
+
+
+CONVERSION_EQUIPMENT = code("109106", "DCM", "Enhanced Multi-frame Conversion Equipment")
+
+_EDITION = "conversion edition "
+_EDITION_NUMBER = re.compile(_EDITION + r"(\d{1,6})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,14 +58,15 @@ class Identity:
     def equipment(self, contribution: str) -> DataSet:
         """Return the item of Contributing Equipment Sequence for a conversion (PS3.4 C.3.5, PS3.3 C.12.1).
 
-        Contribution DateTime is left out: a true one would make every conversion different.
+        Contribution DateTime is left out: a true one would make every conversion different. So are Manufacturer's Model
+        Name and Software Versions (Type 3): dcm2niix takes the last ones of an object for the scanner's. What a recall
+        needs, the edition, is in a private element.
 
         Parameters
         ----------
         contribution : str
             Key of `CONTRIBUTIONS`.
         """
-        purpose = code("109106", "DCM", "Enhanced Multi-frame Conversion Equipment")
         optional = [
             make(keyword, value)
             for keyword, value in (("InstitutionName", self.institution), ("StationName", self.station))
@@ -60,16 +75,32 @@ class Identity:
         return dataset(
             make("Manufacturer", self.manufacturer),
             *optional,
-            make("ManufacturerModelName", self.model),
-            make("SoftwareVersions", f"conversion edition {EDITION}"),
             make("ContributionDescription", CONTRIBUTIONS[contribution]),
-            sequence("PurposeOfReferenceCodeSequence", purpose),
+            *reserved(_text(EDITION_TEXT, f"{_EDITION}{EDITION}"), *([_text(MODEL, self.model)] if self.model else [])),
+            sequence("PurposeOfReferenceCodeSequence", CONVERSION_EQUIPMENT),
         )
 
 
-def code(value: str, scheme: str, meaning: str) -> DataSet:
-    """Return an item of a code sequence (PS3.3 section 8.8)."""
-    return dataset(make("CodeValue", value), make("CodingSchemeDesignator", scheme), make("CodeMeaning", meaning))
+def _text(number: int, value: str) -> Element:
+    return element_of(number, padded(value.encode("latin-1", "replace"), "LO"))
+
+
+def is_conversion(item: DataSet) -> bool:
+    """Tell whether an item of Contributing Equipment Sequence is that of a conversion, whoever has made it."""
+    wanted = text(CONVERSION_EQUIPMENT, "CodeValue"), text(CONVERSION_EQUIPMENT, "CodingSchemeDesignator")
+    purposes = items(item, "PurposeOfReferenceCodeSequence")
+    return wanted in {(text(one, "CodeValue"), text(one, "CodingSchemeDesignator")) for one in purposes}
+
+
+def edition_of(item: DataSet) -> int | None:
+    """Return the conversion edition that an item of Contributing Equipment Sequence names, None if it is no box's.
+
+    The first edition stood in Software Versions.
+    """
+    element = dict(keyed(item)).get(key_of(EDITION_TEXT))
+    own = element.value if element is not None and isinstance(element.value, bytes) else b""
+    found = _EDITION_NUMBER.fullmatch(stripped(own).decode("latin-1") or text(item, "SoftwareVersions"))
+    return int(found[1]) if found else None
 
 
 def without_contribution_time(element: Element | None) -> tuple[DataSet, ...]:

@@ -13,6 +13,7 @@ from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.looks import Look, shown, transformation
 from gateway.conversion.planned import Companion, Planned
 from gateway.conversion.presentation_proof import prove_state
+from gateway.conversion.related import source_series, with_items
 from gateway.conversion.top_level import NO_DATE, NO_TIME, contributing_equipment, copied_elements
 from gateway.objects.elements import DataSet, Element, dataset, integer, is_empty, make, sequence, tag_of
 from gateway.objects.encode import encode
@@ -126,6 +127,7 @@ class PresentationState(Companion):
                 *([make("SeriesTime", time)] if time else []),
                 *([sequence("RequestAttributesSequence", *survey.requests)] if survey.requests else []),
                 contributing_equipment(survey, self.identity),
+                with_items(None, source_series(self.study, self.planned.source_series)),
             )
         )
         return found

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gateway.conversion.facts import Facts
+from gateway.conversion.layout_proof import check_frame, check_top
 from gateway.conversion.overlays import presentation_tags
 from gateway.conversion.proof_elements import Elements
 from gateway.conversion.proof_pixels import check_pixels
@@ -86,10 +87,12 @@ def _prove(recipe: Recipe, header: mmap.mmap, stream: _Stream, frames: Sequence[
     reading = Reading(became if referring else {}, merged=False)
     shared = items(top, SHARED)[0]
     unfolding, elements = Unfolding(top, shared), Elements(recipe, reading)
+    check_top(recipe.sop_instance, top, shared, frames[0])
     read = HeaderReader()
     number = 0
     for number, (fact, item) in enumerate(zip(frames, _frame_items(header, groups_at), strict=True), 1):
         source = read(fact.path)
+        check_frame(recipe.sop_instance, number, item)
         if presentation_tags(source.dataset) and not items(top, STATES):
             raise ConversionError(recipe.sop_instance, f"names no presentation state for what frame {number} shows")
         elements.check(number, source.dataset, unfolding.frame(item))

@@ -50,7 +50,7 @@ class Elements:
             What the frame unfolds to.
         """
         where = f"{self._recipe.sop_instance} frame {number}"
-        for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"):
             if text(source, keyword) != text(found, keyword):  # type: ignore[arg-type]
                 raise ConversionError(where, f"{keyword} is not that of the source", found=found.get(tag_of(keyword)))
         moved = presentation_tags(source)  # the proofs of the presentation states look for it

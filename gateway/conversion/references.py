@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from gateway.conversion.related import apart
 from gateway.objects.elements import DataSet, Element, tag_of, text
 from gateway.objects.known import opened
 
@@ -124,7 +125,9 @@ def referenced(ds: DataSet, *, within: int = 0) -> Iterator[tuple[str, bool]]:
 
     The others are Series Instance UIDs and UIDs in content items, of which nobody knows what they are of.
     """
-    if within:
+    if not within:
+        ds = apart(ds).rest
+    else:
         if uid := instance_of(item=ds, within=within):
             yield uid, True
         elif (within == CONTENT_SEQUENCE and text(ds, VALUE_TYPE) == "UIDREF" and (uid := text(ds, UID_VALUE))) or (

@@ -23,12 +23,13 @@ CONTRIBUTING_EQUIPMENT = tag_of("ContributingEquipmentSequence")
 REQUEST_ATTRIBUTES = tag_of("RequestAttributesSequence")
 SERIES_DATE, SERIES_TIME = tag_of("SeriesDate"), tag_of("SeriesTime")
 
-# Not taken over: identity (Conversion Source has it), views, concatenations (E3), signatures that no longer hold (G25),
-# padding behind the data set.
+# Not taken over: identity (Conversion Source and Related Series have it), the one frame of a classic image, views,
+# concatenations (E3), signatures that no longer hold (G25), padding behind the data set.
 LEFT_OUT = frozenset(
     tag_of(keyword)
     for keyword in (
-        "SOPClassUID", "SOPInstanceUID", "QueryRetrieveView", "ConversionSourceAttributesSequence",
+        "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "QueryRetrieveView",
+        "ConversionSourceAttributesSequence",
         "SOPInstanceUIDOfConcatenationSource", "ConcatenationUID", "InConcatenationNumber",
         "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber",
         "MACParametersSequence", "DigitalSignaturesSequence", "DataSetTrailingPadding",

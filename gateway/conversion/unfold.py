@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.conversion.groups import ADDED_PURPOSES, DEFAULT_WINDOW, PURPOSE, WINDOW, without_added_purposes
+from gateway.conversion.kept import PER_FRAME, SHARED, said
 from gateway.conversion.keys import Key, keyed, placed
+from gateway.conversion.private_block import REPLACED, REPLACED_IN_GROUPS, element_of, key_of
+from gateway.conversion.related import apart
 from gateway.conversion.top_level import ENHANCED_ONLY, own_frame_of_reference
 from gateway.objects.elements import (
     DataSet,
@@ -33,7 +36,8 @@ from gateway.standard.macros import CLASSIC_SEQUENCES
 
 _CONTENT = tag_of("FrameContentSequence")
 _SOURCE = tag_of("ConversionSourceAttributesSequence")
-_UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
+_SERIES = tag_of("SeriesInstanceUID")
+_UNASSIGNED = (SHARED, PER_FRAME)
 _FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
 
 # Groups whose sequence is that of the classic image.
@@ -87,8 +91,7 @@ SUMMARIES = frozenset(
 )  # fmt: skip
 
 # Values that a more specific one took the place of are kept in a private block: those of the top level, and of groups.
-CARRIER = b"GATEWAY CONVERSION"
-CARRIERS: tuple[tuple[int, bytes, int, int], ...] = ((0x0021, CARRIER, 0, 0x01), (0x0021, CARRIER, 0, 0x02))
+CARRIERS = (key_of(REPLACED), key_of(REPLACED_IN_GROUPS))
 
 Found = dict[Key, Element]
 
@@ -105,11 +108,13 @@ class Unfolding:
     """
 
     def __init__(self, top: DataSet, shared: DataSet) -> None:
-        self._top = top
+        named = apart(top)
+        self._top = top = named.rest
+        self._series = named.converted
         self._found: Found = {key: element for key, element in keyed(top) if key not in ENHANCED_ONLY}
         self._content: DataSet = {}
         _take(shared, self._found, self._content)
-        self._originals = _originals(shared, _UNASSIGNED[0])
+        self._originals = said(shared, SHARED, self._top)
 
     def frame(self, frame: DataSet) -> Found:
         """Return the attributes of the classic image that a frame was made of, identity included.
@@ -122,13 +127,15 @@ class Unfolding:
         Returns
         -------
         dict
-            By key. SOP Class and Instance are those of the Conversion Source where there is one; Series is the original
-            one where Unassigned has it.
+            By key. SOP Class and Instance are those of the Conversion Source where there is one; Series is the one that
+            Related Series names, or Unassigned in objects of the first edition.
         """
         found, content = dict(self._found), dict(self._content)
+        if self._series:
+            found[_SERIES] = make("SeriesInstanceUID", self._series)
         _take(frame, found, content)
         _drop_stand_ins(self._top, found)
-        originals = self._originals | _originals(frame, _UNASSIGNED[1])
+        originals = self._originals | said(frame, PER_FRAME, self._top)
         found.update(originals)
         _frame_content(content, found)
         _laterality(found, originals)
@@ -152,11 +159,6 @@ def _take(groups: DataSet, found: Found, content: DataSet) -> None:
             content[key] = element
         else:
             found[key] = element
-
-
-def _originals(groups: DataSet, keyword: str) -> Found:
-    """Return unassigned attributes."""
-    return {key: element for item in items(groups, keyword) for key, element in keyed(item)}
 
 
 def unfold(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
@@ -260,14 +262,14 @@ def flatten(top: DataSet, shared: DataSet, frame: DataSet) -> DataSet:
                 replaced[0 if key in general else 1][key] = old
         general.discard(key)
         found[key] = element
-    for key, values in zip(CARRIERS, replaced, strict=True):
+    for key, number, values in zip(CARRIERS, (REPLACED, REPLACED_IN_GROUPS), replaced, strict=True):
         if values:
-            found[key] = _carrier(key, values)
+            found[key] = _carrier(number, values)
     return placed(found.items())
 
 
-def _carrier(key: tuple[int, bytes, int, int], values: Found) -> Element:
-    return Element(key[0] << 16 | 0x1000 | key[3], "SQ", (placed(values.items()),))
+def _carrier(number: int, values: Found) -> Element:
+    return element_of(number, (placed(values.items()),))
 
 
 def keep_replaced(ds: DataSet, element: Element) -> None:
@@ -275,7 +277,7 @@ def keep_replaced(ds: DataSet, element: Element) -> None:
     found = dict(keyed(ds))
     carrier = found.get(CARRIERS[0])
     values = dict(keyed(carrier.value[0])) if carrier is not None and isinstance(carrier.value, tuple) else {}
-    found[CARRIERS[0]] = _carrier(CARRIERS[0], {**values, element.tag: element})
+    found[CARRIERS[0]] = _carrier(REPLACED, {**values, element.tag: element})
     filled = placed(found.items())
     ds.clear()
     ds.update(filled)
@@ -300,10 +302,9 @@ def _specific(shared: DataSet, frame: DataSet) -> Iterator[tuple[Key, Element]]:
             else:
                 yield key, element
     for groups, keyword in zip((shared, frame), _UNASSIGNED, strict=True):
-        for item in items(groups, keyword):
-            for key, element in keyed(item):
-                if key not in MULTI_FRAME_ONLY:
-                    yield key, element
+        for key, element in said(groups, keyword, {}).items():
+            if key not in MULTI_FRAME_ONLY:
+                yield key, element
 
 
 def _renamed(element: Element) -> Element:

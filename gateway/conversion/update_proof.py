@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from gateway.conversion.proof_references import SIGNATURES, Reading
 from gateway.conversion.references import CONVERSION_SOURCE, Became
+from gateway.conversion.related import ALTERNATE, RELATED_SERIES, apart
 from gateway.errors import ConversionError, ObjectError
 from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, Element, Span, items, tag_of, tag_text, text
@@ -28,6 +29,7 @@ EQUIPMENT = tag_of("ContributingEquipmentSequence")
 _OWN = SIGNATURES | {
     CONVERSION_SOURCE,
     EQUIPMENT,
+    RELATED_SERIES,
     *map(tag_of, ("SOPInstanceUID", "SeriesInstanceUID", "QueryRetrieveView")),
 }
 
@@ -166,6 +168,7 @@ def _check_identity(recipe: Recipe, header: Header, ds: DataSet, view: str, seri
 def _check_elements(recipe: Recipe, header: Header, ds: DataSet, reading: Reading) -> None:
     """Find every element of the source, and no other, with every reference where it now belongs."""
     source = header.dataset
+    _check_related(recipe, source, ds, reading)
     for tag in sorted((source.keys() | ds.keys()) - _OWN):
         if tag not in source or tag not in ds or reading.expected(source[tag]) != reading.found(ds[tag]):
             raise ConversionError(recipe.sop_instance, f"{tag_text(tag)} is not that of its source")
@@ -176,6 +179,28 @@ def _check_elements(recipe: Recipe, header: Header, ds: DataSet, reading: Readin
     for one, other in zip(older, newer, strict=False):
         if reading.expected(_sequence(one)) != reading.found(_sequence(other)):
             raise ConversionError(recipe.sop_instance, f"{tag_text(EQUIPMENT)} is not that of its source")
+
+
+def _check_related(recipe: Recipe, source: DataSet, ds: DataSet, reading: Reading) -> None:
+    """Find the related series of the source, and behind them its own series, unless the copy is back in its own."""
+    before = apart(source)
+    added = [*before.added, source]
+    if text(ds, "SeriesInstanceUID") == before.copied:
+        added = []
+    found = items(ds, RELATED_SERIES)
+    count = max(len(found) - len(added), 0)
+    for item, expected in zip(found[count:], added, strict=True):
+        same_series = _named(item) == _named(expected)
+        if not same_series or items(item, "PurposeOfReferenceCodeSequence") != (ALTERNATE,):
+            raise ConversionError(recipe.sop_instance, "does not name the series of its source", found=_named(item))
+    older = items(before.rest, RELATED_SERIES)
+    said, names = (Element(RELATED_SERIES, "SQ", one) for one in (older, found[:count]))
+    if reading.expected(said) != reading.found(names):
+        raise ConversionError(recipe.sop_instance, f"{tag_text(RELATED_SERIES)} is not that of its source")
+
+
+def _named(item: DataSet) -> tuple[str, str]:
+    return text(item, "StudyInstanceUID"), text(item, "SeriesInstanceUID")
 
 
 def _sequence(item: DataSet) -> Element:

@@ -15,6 +15,7 @@ from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.pixels import NATIVE
 from gateway.conversion.planned import Companion
 from gateway.conversion.references import Became, referenced
+from gateway.conversion.related import RELATED_SERIES, apart, source_series, with_items
 from gateway.conversion.rewriting import Rewriter
 from gateway.conversion.update_proof import prove_update
 from gateway.objects.elements import (
@@ -107,7 +108,11 @@ class Update(Companion):
 
     def _dataset(self, header: Header) -> DataSet:
         """Return the copy's attributes."""
-        ds = Rewriter(self.became).dataset(header.dataset)
+        before = apart(header.dataset)
+        ds = Rewriter(self.became).dataset(before.rest)
+        if self.series != before.copied:  # else it is what its source was a copy of
+            added = (*before.added, source_series(self.study, self.source.series))
+            ds = ds | {RELATED_SERIES: with_items(ds.get(RELATED_SERIES), *added)}
         origin = dataset(
             make("ReferencedSOPClassUID", header.sop_class), make("ReferencedSOPInstanceUID", header.sop_instance)
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from blake3 import blake3
+from conversion.reading import whole
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
@@ -275,10 +276,12 @@ def group(ds: Dataset, frame: int, keyword: str) -> Dataset:
 
 
 def unassigned_shared(ds: Dataset) -> Dataset:
+    """Return what Unassigned Shared says, private elements unpacked."""
     found = shared_of(ds).get("UnassignedSharedConvertedAttributesSequence")
-    return found[0] if found else Dataset()
+    return whole(found[0], ds) if found else Dataset()
 
 
 def unassigned(ds: Dataset, frame: int) -> Dataset:
+    """Return what Unassigned Per-Frame says of a frame (from 0), private elements unpacked."""
     found = frames_of(ds)[frame].get("UnassignedPerFrameConvertedAttributesSequence")
-    return found[0] if found else Dataset()
+    return whole(found[0], ds) if found else Dataset()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from copy import copy
 from typing import Any
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
 
@@ -18,6 +20,7 @@ UNASSIGNED = (Tag("UnassignedSharedConvertedAttributesSequence"), Tag("Unassigne
 CONVERSION_SOURCE = Tag("ConversionSourceAttributesSequence")
 FRAME_TYPES = tuple(map(Tag, ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")))
 PIXELS = Tag("PixelData")
+CREATOR = "GATEWAY CONVERSION"
 
 # Bytes of a number by VR.
 NUMBERS = {"US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
@@ -43,7 +46,7 @@ MAY_CHANGE = frozenset(
             "QueryRetrieveView", "ContributingEquipmentSequence", "ConversionSourceAttributesSequence",
             "ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber",
             "SOPInstanceUIDOfConcatenationSource", "MACParametersSequence", "DigitalSignaturesSequence",
-            "DataSetTrailingPadding", "PixelData",
+            "DataSetTrailingPadding", "PixelData", "NumberOfFrames",
         ),
     )
 )  # fmt: skip
@@ -95,6 +98,32 @@ def _encoded(element: DataElement) -> bytes:
     return target.parent.getvalue()[8:]
 
 
+def whole(item: Dataset, top: Dataset) -> Dataset:
+    """Return what an item of the unassigned attributes says, what its private elements hold or name included."""
+    found = copy(item)
+    for creator in [tag for tag in list(item.keys()) if tag.is_private_creator and item[tag].value == CREATOR]:
+        block = item.private_block(creator.group, CREATOR)
+        if 0x03 in block:
+            found.update(read_dataset(io.BytesIO(block[0x03].value), is_implicit_VR=False, is_little_endian=True))
+            del found[block.get_tag(0x03)]
+        if 0x04 in block:
+            tags = block[0x04].value if block[0x04].VM > 1 else [block[0x04].value]
+            found.update({tag: top[tag] for tag in map(Tag, tags)})
+            del found[block.get_tag(0x04)]
+        if not any(tag.group == creator.group and tag.element >> 8 == creator.element for tag in tuple(found.keys())):
+            del found[creator]
+    return found
+
+
+def source_series(ds: Dataset) -> str:
+    """Return the series that the last item of Related Series Sequence names as another form of the same images."""
+    related = ds.RelatedSeriesSequence[-1]
+    (purpose,) = related.PurposeOfReferenceCodeSequence
+    assert (purpose.CodeValue, purpose.CodingSchemeDesignator) == ("121326", "DCM")
+    assert related.StudyInstanceUID == ds.StudyInstanceUID
+    return str(related.SeriesInstanceUID)
+
+
 def unfolded(ds: Dataset, frame: int) -> Plain:
     """Return what the frame (from 0) says as a classic image would, Series and Instance of the source included."""
     shared = ds[SHARED].value[0]
@@ -116,14 +145,20 @@ def unfolded(ds: Dataset, frame: int) -> Plain:
                 if tag in FRAME_TYPES:
                     content[Tag("ImageType")] = content.pop(Tag("FrameType"))
                 found.update(content)
+    kept: Plain = {}
     for groups in (shared, own):
         for tag in UNASSIGNED:
             if tag in groups:
                 (item,) = groups[tag].value
-                found.update(plain(item, empty=True))
+                kept.update(plain(whole(item, ds), empty=True))
+    found.update(kept)
     (source,) = own[CONVERSION_SOURCE].value
     found[Tag("SOPClassUID")] = _value(source, Tag("ReferencedSOPClassUID"))
     found[Tag("SOPInstanceUID")] = _value(source, Tag("ReferencedSOPInstanceUID"))
+    related = plain(ds)[Tag("RelatedSeriesSequence")]
+    found[Tag("SeriesInstanceUID")] = related[-1][Tag("SeriesInstanceUID")]
+    found[Tag("RelatedSeriesSequence")] = related[:-1]
+    found.update({key: value for key, value in kept.items() if key == Tag("RelatedSeriesSequence")})
     return {key: value for key, value in found.items() if value}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
@@ -99,12 +100,19 @@ def _series_exist(ds: Dataset, held: dict[str, Dataset], unknown: Collection[str
 
 
 def whole_series(ds: Dataset, keyword: str = "") -> Iterator[str]:
-    """Yield the series that a data set refers to without naming instances."""
+    """Yield the series that a data set refers to without naming instances, its source series left out."""
     unassigned = keyword in ATTRIBUTES
     lists = [e for e in ds if e.VR == "SQ" and any("ReferencedSOPInstanceUID" in item for item in e.value)]
     if keyword and not unassigned and "SeriesInstanceUID" in ds and not lists and "ReferencedSOPInstanceUID" not in ds:
         yield str(ds.SeriesInstanceUID)
     for element in ds:
         if element.VR == "SQ" and not element.tag.is_private and element.keyword not in NOT_FOLLOWED:
-            for item in element.value:
+            for item in element.value[: -1 if not keyword and names_its_source(ds, element) else None]:
                 yield from whole_series(item, element.keyword)
+
+
+def names_its_source(ds: Dataset, element: DataElement) -> bool:
+    """Tell whether the last related series of an object is that of what it was made of, which is of another view."""
+    if element.keyword != "RelatedSeriesSequence" or "QueryRetrieveView" not in ds or not element.value:
+        return False
+    return [one.CodeValue for one in element.value[-1].get("PurposeOfReferenceCodeSequence", ())] == ["121326"]

@@ -26,6 +26,7 @@ from conversion.material import (
     unassigned,
     unassigned_shared,
 )
+from conversion.reading import source_series
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
@@ -537,9 +538,10 @@ def test_E42_a_lookup_table_without_window_stays_classic(tmp_path: Path) -> None
     assert set(made.kept.values()) == {"it has a VOI lookup table and no window"}
 
 
-def test_E45_source_series_is_in_unassigned(tmp_path: Path) -> None:
+def test_E45_source_series_is_the_last_related_series(tmp_path: Path) -> None:
     made = made_of(series_of(), tmp_path).one
-    assert unassigned_shared(made).SeriesInstanceUID == SERIES
+    assert source_series(made) == SERIES
+    assert "SeriesInstanceUID" not in unassigned_shared(made)
     assert "SeriesInstanceUID" not in frames_of(made)[0].ConversionSourceAttributesSequence[0]
 
 

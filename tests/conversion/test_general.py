@@ -25,7 +25,7 @@ from conversion.material import (
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from gateway.conversion.identity import Identity
+from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.study import frozen_from
 
 CONTRIBUTION = "Legacy Enhanced Image created from Classic Images"
@@ -80,7 +80,9 @@ def test_G6_G7_contributing_equipment(tmp_path: Path) -> None:
     assert (purpose.CodeValue, purpose.CodingSchemeDesignator) == ("109106", "DCM")
     assert purpose.CodeMeaning == "Enhanced Multi-frame Conversion Equipment"
     assert equipment.ContributionDescription == CONTRIBUTION
-    assert (equipment.Manufacturer, equipment.ManufacturerModelName) == ("Maker", "Box")
+    assert equipment.Manufacturer == "Maker"
+    block = equipment.private_block(0x0021, "GATEWAY CONVERSION")
+    assert (block[0x05].value, block[0x06].value) == (f"conversion edition {EDITION}", "Box")
     assert (equipment.InstitutionName, equipment.StationName) == ("Here", "Cellar")
     assert "ContributionDateTime" not in equipment
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conversion.enhanced_material import enhanced_of, save_enhanced
 from conversion.material import ENHANCED, convert, turned_back
-from conversion.reading import PER_FRAME, SHARED, plain
+from conversion.reading import PER_FRAME, SHARED, UNASSIGNED, plain, whole
 from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
@@ -62,6 +62,8 @@ def statements(ds: Dataset, frame: int) -> dict[Any, list]:
     add(plain(ds))
     for groups in (ds[SHARED].value[0], ds[PER_FRAME].value[frame]):
         for key, value in plain(groups).items():
+            if key in UNASSIGNED:
+                value = [plain(whole(item, ds)) for item in groups[key].value]
             single = isinstance(value, list) and len(value) == 1
             if single and not isinstance(key, tuple) and key not in _SEQUENCES:
                 add(value[0])

@@ -35,6 +35,8 @@ SLIPS = {
 
 _UID = "made by the converter; the UIDs of the listing are examples (C.3.5 note 1)"
 _EQUIPMENT = "names the converter at work, not PixelMed; institution is Type 3 (C.12.1)"
+_EDITION = "edition and model of the converter, where no reader takes them for the scanner's (E53)"
+_RELATED = "names the source series, for the way back (C.7.3.1)"
 _NO_TIME = "Contribution DateTime is Type 3; a true one would differ with every conversion (C.3.5: always the same)"
 _CODE = "dddd1 stands for 109106, which was assigned later (PS3.16 D)"
 _CHARACTERS = "the listing drops it; values are in it (C.12.1.1.2)"
@@ -74,9 +76,8 @@ DIFFERENCES = {
     "ContributingEquipmentSequence[2].InstitutionName": _EQUIPMENT,
     "ContributingEquipmentSequence[2].InstitutionAddress": _EQUIPMENT,
     "ContributingEquipmentSequence[2].InstitutionalDepartmentName": _EQUIPMENT,
-    "ContributingEquipmentSequence[2].Manufacturer": _EQUIPMENT,
-    "ContributingEquipmentSequence[2].ManufacturerModelName": _EQUIPMENT,
-    "ContributingEquipmentSequence[2].SoftwareVersions": _EQUIPMENT,
+    "ContributingEquipmentSequence[2].Manufacturer*": _EQUIPMENT,
+    "ContributingEquipmentSequence[2].SoftwareVersions": _EDITION,
     "ContributingEquipmentSequence[2].PurposeOfReferenceCodeSequence[1].CodeValue": _CODE,
     "DimensionIndexSequence*": _DIMENSIONS,
     "DimensionOrganizationSequence*": _DIMENSIONS,
@@ -84,7 +85,8 @@ DIFFERENCES = {
     _KEPT + "AnatomicRegionSequence": _ANATOMY,
     _SHARED + "PlaneOrientationSequence[1].ImageOrientationPatient": _ORIENTATION,
     _KEPT + "ImageType": "value 4 was added: the original is kept (FG)",
-    _KEPT + "SeriesInstanceUID": "the original is kept (FG note 5)",
+    "RelatedSeriesSequence*": _RELATED,
+    "ContributingEquipmentSequence[2].(0021*": _EDITION,
     _FRAMES[0] + "ConversionSourceAttributesSequence[1].ReferencedSOPInstanceUID": "19328 is a typo for 9328",
     **{
         frame + name: reason
@@ -110,9 +112,9 @@ STATE_DIFFERENCES = {
     _REFERENCED + "ReferencedImageSequence[1].ReferencedFrameNumber": "the slice it refers to became frame 2, not 1",
     _REFERENCED + "QueryRetrieveView": "the view is stated at the top level (C.12.1), not in a Referenced Series item",
     "QueryRetrieveView": "the view is stated at the top level (C.12.1), not in a Referenced Series item",
-    "ContributingEquipmentSequence[1].Manufacturer": _EQUIPMENT,
-    "ContributingEquipmentSequence[1].ManufacturerModelName": _EQUIPMENT,
-    "ContributingEquipmentSequence[1].SoftwareVersions": _EQUIPMENT,
+    "ContributingEquipmentSequence[1].Manufacturer*": _EQUIPMENT,
+    "RelatedSeriesSequence*": _RELATED,
+    "ContributingEquipmentSequence[1].(0021*": _EDITION,
     "ContributingEquipmentSequence[1].ContributionDateTime": _NO_TIME,
     "ContributingEquipmentSequence[1].PurposeOfReferenceCodeSequence[1].CodeValue": _CODE,
 }

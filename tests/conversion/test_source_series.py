@@ -1,0 +1,200 @@
+"""The series of the sources in Related Series Sequence: written, left alone, read on the way back (E45, K6, K8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conversion.material import (
+    CLASSIC,
+    SERIES,
+    STUDY,
+    coded,
+    convert,
+    item,
+    made_of,
+    other,
+    save,
+    save_all,
+    series_of,
+    slice_of,
+    turned_back,
+)
+from conversion.reading import source_series
+from conversion.resolving import every_reference_resolves
+from conversion.test_updates import SR, gsps, key_object
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+SECOND = STUDY + ".2"
+ALTERNATE = coded("121326", "DCM", "Alternate SOP Class instance")
+ATTENUATION = coded("122401", "DCM", "Same frame of reference")
+
+
+def related(series: str, purpose: Dataset, study: str = STUDY) -> Dataset:
+    return item(StudyInstanceUID=study, SeriesInstanceUID=series, PurposeOfReferenceCodeSequence=[purpose])
+
+
+def named(ds: Dataset) -> list[str]:
+    return [str(one.SeriesInstanceUID) for one in ds.get("RelatedSeriesSequence", [])]
+
+
+def back(files: list[Path], folder: Path) -> dict[str, Dataset]:
+    """Return what enhanced files alone are in the classic view, by SOP Instance UID."""
+    found, _ = turned_back(files, folder)
+    return {str(ds.SOPInstanceUID): ds for ds in map(dcmread, found)}
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_E45_every_object_of_a_derived_series_names_the_source_series_alike(modality: str, tmp_path: Path) -> None:
+    turned = {"ImageOrientationPatient": ["0", "1", "0", "1", "0", "0"]}
+    made = made_of(series_of(modality, change=[None, None, turned, turned]), tmp_path)
+    assert len(made.objects) == 2
+    assert len({ds.SeriesInstanceUID for ds in made.objects}) == 1
+    assert [source_series(ds) for ds in made.objects] == [SERIES] * 2
+    assert [len(ds.RelatedSeriesSequence) for ds in made.objects] == [1, 1]
+
+
+def test_E45_the_related_series_of_the_source_stay_and_follow_their_targets(tmp_path: Path) -> None:
+    attenuation = series_of("CT", series=SECOND)
+    own = [related(SECOND, ATTENUATION), related("1.2.3", ALTERNATE)]
+    sources = series_of("PT", change={"RelatedSeriesSequence": own})
+    made = made_of([*attenuation, *sources], tmp_path)
+    ct, pet = sorted(made.objects, key=lambda ds: str(ds.Modality))
+    assert named(pet) == [ct.SeriesInstanceUID, "1.2.3", SERIES]
+    images = back(made.files, tmp_path / "back")
+    for source in sources:
+        image = images[source.SOPInstanceUID]
+        assert named(image) == [SECOND, "1.2.3"]
+        assert image.SeriesInstanceUID == SERIES
+
+
+def test_E45_related_series_that_differ_by_frame_come_back_to_each(tmp_path: Path) -> None:
+    changes = [{"RelatedSeriesSequence": [related(uid, ATTENUATION)]} for uid in ("1.2.3", "1.2.4")]
+    sources = series_of(change=[*changes, None])
+    made = made_of(sources, tmp_path)
+    assert named(made.one) == [SERIES]
+    images = back(made.files, tmp_path / "back")
+    assert [named(images[ds.SOPInstanceUID]) for ds in sources] == [["1.2.3"], ["1.2.4"], []]
+
+
+def test_E45_G20_the_source_series_is_no_reference(tmp_path: Path) -> None:
+    """What was made and comes back, with images of the series it names converted anew, is left as it is."""
+    sources = series_of()
+    made = made_of([*sources, key_object(sources)], tmp_path / "1")
+    copy = made.copies["enhanced", f"{STUDY}.70.1"]
+    further = series_of(change=[{"SOPInstanceUID": f"{SERIES}.9{n}"} for n in range(3)])
+    again = convert([*made.files, *save_all([*further, copy], tmp_path / "in")], tmp_path / "2")
+    assert named(again.copies["classic", copy.SOPInstanceUID])[:1] == [f"{STUDY}.70"]
+    assert ("enhanced", copy.SOPInstanceUID) not in again.copies
+    for ds in again.objects:
+        assert named(ds) == [SERIES]
+
+
+def test_K6_images_of_an_enhanced_object_alone_are_in_their_own_series(tmp_path: Path) -> None:
+    sources = series_of(change={"SeriesNumber": "42"})
+    images = back(made_of(sources, tmp_path).files, tmp_path / "back")
+    assert {(str(ds.SeriesInstanceUID), int(ds.SeriesNumber)) for ds in images.values()} == {(SERIES, 42)}
+    assert not any("RelatedSeriesSequence" in ds for ds in images.values())
+
+
+@pytest.mark.parametrize("make", [gsps, key_object, lambda targets: other(SR, 1, structured(targets))])
+def test_K8_a_copy_turned_back_is_in_the_series_of_its_source(make: Callable, tmp_path: Path) -> None:
+    sources = series_of()
+    document = make(sources[:2])
+    made = made_of([*sources, document], tmp_path / "in")
+    copy = made.copy(document)
+    assert source_series(copy) == document.SeriesInstanceUID
+    (found,) = [
+        ds
+        for ds in back([*made.files, save(copy, tmp_path / "copy.dcm")], tmp_path / "back").values()
+        if ds.SOPClassUID == document.SOPClassUID
+    ]
+    assert (found.SOPInstanceUID, found.SeriesInstanceUID) == (document.SOPInstanceUID, document.SeriesInstanceUID)
+    assert "RelatedSeriesSequence" not in found
+
+
+def structured(targets: list[Dataset]) -> dict:
+    return {
+        "ContentSequence": [
+            item(
+                RelationshipType="CONTAINS",
+                ValueType="IMAGE",
+                ReferencedSOPSequence=[item(ReferencedSOPClassUID=CLASSIC["CT"], ReferencedSOPInstanceUID=one)],
+            )
+            for one in (ds.SOPInstanceUID for ds in targets)
+        ]
+    }
+
+
+def test_K8_a_copy_keeps_the_related_series_of_its_source_and_takes_only_its_own_away(tmp_path: Path) -> None:
+    sources = series_of()
+    state = gsps(sources[:1], RelatedSeriesSequence=[related(SERIES, ATTENUATION), related("1.2.3", ALTERNATE)])
+    made = made_of([*sources, state], tmp_path / "in")
+    copy = made.copy(state)
+    assert named(copy) == [made.objects[0].SeriesInstanceUID, "1.2.3", state.SeriesInstanceUID]
+    images = back([*made.files, save(copy, tmp_path / "copy.dcm")], tmp_path / "back")
+    assert named(images[state.SOPInstanceUID]) == [SERIES, "1.2.3"]
+
+
+def test_E45_presentation_states_that_are_made_name_the_series_of_the_images(tmp_path: Path) -> None:
+    made = made_of(series_of(change={"PhotometricInterpretation": "MONOCHROME1"}), tmp_path)
+    (state,) = [one for one in made.result.companions if one.companion.kind == "presentation state"]
+    ds = state.companion.dataset()
+    assert [bytes(one[0x0020000E].value).rstrip(b"\0").decode() for one in ds[0x00081250].value] == [SERIES]
+
+
+def stripped(path: Path, target: Path, change: Callable[[Dataset], None]) -> Path:
+    ds = dcmread(path)
+    change(ds)
+    ds.save_as(target)
+    return target
+
+
+def test_K6_without_private_elements_an_only_item_tells_the_series(tmp_path: Path) -> None:
+    path = stripped(made_of(series_of(), tmp_path).files[0], tmp_path / "1.dcm", lambda ds: ds.remove_private_tags())
+    assert {str(ds.SeriesInstanceUID) for ds in back([path], tmp_path / "back").values()} == {SERIES}
+
+
+def test_K6_an_item_that_another_has_written_is_not_taken_for_the_source_series(tmp_path: Path) -> None:
+    """Classic images of some scanners name their own enhanced series for the same purpose."""
+
+    def change(ds: Dataset) -> None:
+        ds.remove_private_tags()
+        ds.RelatedSeriesSequence = [related("1.2.3", ALTERNATE), related(SERIES, ALTERNATE)]
+
+    path = stripped(made_of(series_of(), tmp_path).files[0], tmp_path / "1.dcm", change)
+    found = {str(ds.SeriesInstanceUID) for ds in back([path], tmp_path / "back").values()}
+    assert found.isdisjoint(("1.2.3", SERIES))
+
+
+def test_K6_objects_of_the_first_edition_come_back_to_their_series(tmp_path: Path) -> None:
+    """Their Unassigned groups have the source series and bits, their equipment the edition in Software Versions."""
+    bits = {"BitsStored": 12, "HighBit": 11}
+    sources = series_of("PT", change=bits | {"NumberOfFrames": "1"})
+
+    def change(ds: Dataset) -> None:
+        del ds.RelatedSeriesSequence
+        (equipment,) = ds.ContributingEquipmentSequence
+        equipment.remove_private_tags()
+        equipment.ManufacturerModelName, equipment.SoftwareVersions = "DICOM edge gateway", "conversion edition 1"
+        (shared,) = ds.SharedFunctionalGroupsSequence[0].UnassignedSharedConvertedAttributesSequence
+        shared.remove_private_tags()
+        shared.SeriesInstanceUID, shared.NumberOfFrames = SERIES, "1"
+        shared.BitsStored, shared.HighBit = 12, 11
+
+    path = stripped(made_of(sources, tmp_path).files[0], tmp_path / "1.dcm", change)
+    images = back([path], tmp_path / "back")
+    for source in sources:
+        image = images[source.SOPInstanceUID]
+        assert (image.SeriesInstanceUID, image.BitsStored, image.HighBit) == (SERIES, 12, 11)
+        assert image.PixelData == source.PixelData
+
+
+def test_E45_an_object_that_is_the_only_one_of_its_view_resolves(tmp_path: Path) -> None:
+    sources = [*series_of(), slice_of("CT", 9, {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]})]
+    made = made_of([*sources, gsps(sources[:2])], tmp_path / "in")
+    folder = tmp_path / "view"
+    save_all([*made.objects, *made.copies.values()], folder)
+    assert every_reference_resolves(folder, unknown={sources[-1].SOPInstanceUID}) > 0
