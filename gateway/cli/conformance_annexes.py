@@ -87,10 +87,10 @@ def created_objects(box: Box) -> Iterator[str]:
         "Received enhanced objects are turned back into classic images for the view *classic*. "
         "Every object made has Query/Retrieve View (0008,0053), a Contributing Equipment item of purpose (109106, DCM) "
         "and the references to what it was made of: Conversion Source Attributes Sequence, and the series in Related "
-        "Series Sequence (0008,1250), purpose (121326, DCM). For copies of classes whose series modules do not list that "
-        "sequence (SR, KO, RT) this makes a Standard Extended SOP Class (PS3.2 7.3). What cannot be converted without "
-        "loss stays as it is. No private SOP class or private transfer syntax is defined; private attributes of sources "
-        f"are kept. The private block of the box is ({GROUP:04X}, {CREATOR.decode()}):"
+        "Series Sequence (0008,1250), purpose (121326, DCM). For copies of classes whose series modules do not list "
+        "that sequence (SR, KO, RT) this makes a Standard Extended SOP Class (PS3.2 7.3). What cannot be converted "
+        "without loss stays as it is. No private SOP class or transfer syntax is defined; private attributes of "
+        f"sources are kept. The private block of the box is ({GROUP:04X}, {CREATOR.decode()}):"
     )
     yield table(
         "element | VR | VM | name | where",

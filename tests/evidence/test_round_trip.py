@@ -27,6 +27,7 @@ MAY_DIFFER = {
     Tag("DigitalSignaturesSequence"): "digital signatures",
     Tag("MACParametersSequence"): "digital signatures",
     # Not among the words: PS3.10 7.2 gives these bytes no meaning and lets whoever handles a file remove them.
+    Tag("NumberOfFrames"): "1, which is what its absence means (E49)",
     Tag("DataSetTrailingPadding"): "padding behind the data set",
     Tag("PixelData"): "compared apart",
 }
