@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import pydicom
 from blake3 import blake3
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+# A data set in Explicit VR Little Endian (`docs/conversion.md`).
+ATTRIBUTES_OF_THE_SOURCE = (0x0021, "GATEWAY CONVERSION", 0x03)
 
 
 def means_nothing(element: Any) -> bool:
@@ -39,6 +44,14 @@ def key_of(where: Dataset, element: Any) -> tuple[Any, ...]:
         creator = where.get((tag.group, tag.element >> 8))
         return tag.group, str(creator.value) if creator is not None else "", tag.element & 0xFF
     return (0x00080008,) if tag == 0x00089007 else (tag,)  # Frame Type is what Image Type becomes
+
+
+def unpacked(item: Dataset) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield key and element of what an item says of its source in the private block of conversions."""
+    for element in item:
+        if element.tag.is_private and key_of(item, element) == ATTRIBUTES_OF_THE_SOURCE:
+            said = read_dataset(BytesIO(element.value), is_implicit_VR=False, is_little_endian=True)
+            yield from ((key_of(said, one), one) for one in said)
 
 
 def data_set_digest(path: Path) -> str:

@@ -19,17 +19,17 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from gateway.cli import copies
-from gateway.cli.elements import data_set_digest, frame_count, frames_of, key_of, meaning, means_nothing
+from gateway.cli.elements import data_set_digest, frame_count, frames_of, key_of, meaning, means_nothing, unpacked
 from gateway.cli.states import States, moves
 from gateway.cli.stored import same_values
 
 # SOP Class and Instance are in the Conversion Source; a conversion has its own Query/Retrieve View, Contributing
 # Equipment and Conversion Source; Referenced and Source Image may name what their targets have become. Pixel Data is
-# compared as bytes, Data Set Trailing Padding means nothing.
+# compared as bytes; Data Set Trailing Padding means nothing, Number of Frames 1 no more than its absence.
 _NOT_COMPARED = frozenset(
     (
         *(0x00080016, 0x00080018, 0x00080053, 0x0018A001, 0x00209172),
-        *(0x00081140, 0x00082112, 0x7FE00010, 0xFFFCFFFC),
+        *(0x00081140, 0x00082112, 0x00280008, 0x7FE00010, 0xFFFCFFFC),
     )
 )
 
@@ -253,7 +253,7 @@ def _compare_frames(
     findings: Findings, found: Received, header: Dataset, path: Path, sent: Mapping[str, Path], states: States
 ) -> None:
     shared = _flat(header.SharedFunctionalGroupsSequence[0])
-    top = {key_of(header, element): [element] for element in header}
+    top = _top(header)
     frames = frames_of(path)
     for number, uid in enumerate(found.carries, 1):
         pixels = next(frames, None)
@@ -297,12 +297,24 @@ def _same(one: Any, other: Any) -> bool:
     return bool(meaning(one.value, one.VR) == meaning(other.value, other.VR))
 
 
+def _top(header: Dataset) -> dict[tuple[Any, ...], list[Any]]:
+    """Return the elements of the top level by key; the series that the last related one names is the source's."""
+    found = {key_of(header, element): [element] for element in header}
+    related = header.get("RelatedSeriesSequence")
+    if related:
+        older = Dataset()
+        older.RelatedSeriesSequence = related[:-1]
+        found[(older["RelatedSeriesSequence"].tag,)] = [older["RelatedSeriesSequence"]]
+        found[(related[-1]["SeriesInstanceUID"].tag,)] = [related[-1]["SeriesInstanceUID"]]
+    return found
+
+
 def _flat(groups: Dataset) -> dict[tuple[Any, ...], list[Any]]:
     """Return the elements of functional groups by key; a group is a sequence of one item that holds them."""
     found: dict[tuple[Any, ...], list[Any]] = {}
     for group in groups:
         found.setdefault((group.tag,), []).append(group)
         for item in group.value if group.VR == "SQ" else ():
-            for element in item:
-                found.setdefault(key_of(item, element), []).append(element)
+            for key, element in (*((key_of(item, one), one) for one in item), *unpacked(item)):
+                found.setdefault(key, []).append(element)
     return found

@@ -296,6 +296,7 @@ def _pixel(ds: pydicom.Dataset) -> None:
         ("SEG", lambda ds: setattr(ds, "ContentLabel", "X"), "is new"),
         ("CT", _pixel, "other pixels than"),
         ("CT", lambda ds: ds.pop("ContributingEquipmentSequence"), "does not have the equipment"),
+        ("SEG", lambda ds: ds.pop("RelatedSeriesSequence"), "does not name the series"),
         ("CT", lambda ds: ds.pop("SourceImageSequence"), "is lost"),
     ],
 )

@@ -26,6 +26,7 @@ from conversion.resolving import every_reference_resolves
 from conversion.test_updates import SR, gsps, key_object
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 SECOND = STUDY + ".2"
 ALTERNATE = coded("121326", "DCM", "Alternate SOP Class instance")
@@ -198,3 +199,38 @@ def test_E45_an_object_that_is_the_only_one_of_its_view_resolves(tmp_path: Path)
     folder = tmp_path / "view"
     save_all([*made.objects, *made.copies.values()], folder)
     assert every_reference_resolves(folder, unknown={sources[-1].SOPInstanceUID}) > 0
+
+
+def test_K6_a_rewritten_copy_of_an_enhanced_object_still_tells_the_series_of_its_frames(tmp_path: Path) -> None:
+    targets = series_of("MR", series=SECOND)
+    sources = series_of(change={"ReferencedImageSequence": [item(**reference_to(targets[0]))]})
+    first = made_of(sources, tmp_path / "1")
+    second = convert([first.files[0], *save_all(targets, tmp_path / "in")], tmp_path / "2")
+    copy = second.copy(first.one)
+    assert named(copy) == [SERIES, first.one.SeriesInstanceUID]
+    images = back([*second.files, save_copy(copy, tmp_path / "copy.dcm")], tmp_path / "back")
+    for source in sources:
+        image = images[source.SOPInstanceUID]
+        assert image.SeriesInstanceUID == SERIES
+        assert image.ReferencedImageSequence[0].ReferencedSOPInstanceUID == targets[0].SOPInstanceUID
+        assert "RelatedSeriesSequence" not in image
+
+
+def reference_to(ds: Dataset) -> dict[str, str]:
+    return {"ReferencedSOPClassUID": ds.SOPClassUID, "ReferencedSOPInstanceUID": ds.SOPInstanceUID}
+
+
+def save_copy(ds: Dataset, path: Path) -> Path:
+    ds.save_as(path)
+    return path
+
+
+def test_K4_K6_what_is_private_survives_an_archive_that_changes_the_transfer_syntax(tmp_path: Path) -> None:
+    change = {"BitsStored": 12, "HighBit": 11, "PresentationLUTShape": "IDENTITY", "InstanceCreatorUID": "1.2.3"}
+    sources = series_of("PT", change=change)
+    path = save(made_of(sources, tmp_path).one, tmp_path / "again.dcm", ImplicitVRLittleEndian)
+    images = back([path], tmp_path / "back")
+    for source in sources:
+        image = images[source.SOPInstanceUID]
+        assert image.SeriesInstanceUID == SERIES
+        assert {keyword: image[keyword].value for keyword in change} == change
