@@ -39,7 +39,8 @@ class Identity:
     Attributes
     ----------
     manufacturer, model, institution, station : str
-        Go into the new item of Contributing Equipment Sequence; empty ones are left out.
+        Go into the new item of Contributing Equipment Sequence; empty ones are left out. Readers that look into every
+        item, as dcm2niix does, take institution and station for the scanner's, so that the box gives none.
     seed : str
         Enters every UID: two boxes with different seeds make different UIDs of the same images.
     """

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.conversion.identity import CONTRIBUTIONS, code, edition_of, is_conversion
+from gateway.errors import ConversionError
 from gateway.objects.elements import DataSet, Element, dataset, items, make, sequence, tag_of, text
 from gateway.objects.known import opened
 from gateway.standard.sop_classes import CLASSIC_MODALITIES
@@ -57,13 +58,27 @@ def source_series(study: str, series: str) -> DataSet:
 
 
 def with_items(older: Element | None, *added: DataSet) -> Element:
-    """Return Related Series Sequence with further items behind those that are there."""
-    return sequence("RelatedSeriesSequence", *(opened(older) or () if older is not None else ()), *added)
+    """Return Related Series Sequence with further items behind those that are there.
+
+    Raises
+    ------
+    ConversionError
+        If what is there are no items.
+    """
+    found = () if older is None else opened(older)
+    if found is None:
+        raise ConversionError("Related Series Sequence (0008,1250)", "holds no items", expected="a sequence")
+    return sequence("RelatedSeriesSequence", *found, *added)
+
+
+def related_series(ds: DataSet) -> tuple[DataSet, ...]:
+    """Return the items of Related Series Sequence, whatever their sequence is encoded as."""
+    return opened(ds[RELATED_SERIES]) or () if RELATED_SERIES in ds else ()
 
 
 def apart(ds: DataSet) -> Apart:
     """Take what conversions have added to Related Series Sequence out of an object's top level."""
-    related = list(opened(ds[RELATED_SERIES]) or ()) if RELATED_SERIES in ds else []
+    related = list(related_series(ds))
     if not any(map(_is_alternate, related)) or not text(ds, "QueryRetrieveView"):
         return Apart(ds)
     is_copy = bool(copied_from(ds))

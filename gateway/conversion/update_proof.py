@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from gateway.conversion.proof_references import SIGNATURES, Reading
 from gateway.conversion.references import CONVERSION_SOURCE, Became
-from gateway.conversion.related import ALTERNATE, RELATED_SERIES, apart
+from gateway.conversion.related import ALTERNATE, RELATED_SERIES, apart, related_series
 from gateway.errors import ConversionError, ObjectError
 from gateway.objects.digest import Digest
 from gateway.objects.elements import DataSet, Element, Span, items, tag_of, tag_text, text
@@ -187,13 +187,13 @@ def _check_related(recipe: Recipe, source: DataSet, ds: DataSet, reading: Readin
     added = [*before.added, source]
     if text(ds, "SeriesInstanceUID") == before.copied:
         added = []
-    found = items(ds, RELATED_SERIES)
+    found = related_series(ds)
     count = max(len(found) - len(added), 0)
     for item, expected in zip(found[count:], added, strict=True):
         same_series = _named(item) == _named(expected)
         if not same_series or items(item, "PurposeOfReferenceCodeSequence") != (ALTERNATE,):
             raise ConversionError(recipe.sop_instance, "does not name the series of its source", found=_named(item))
-    older = items(before.rest, RELATED_SERIES)
+    older = related_series(before.rest)
     said, names = (Element(RELATED_SERIES, "SQ", one) for one in (older, found[:count]))
     if reading.expected(said) != reading.found(names):
         raise ConversionError(recipe.sop_instance, f"{tag_text(RELATED_SERIES)} is not that of its source")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conversion.material import (
@@ -24,6 +27,7 @@ from conversion.material import (
 )
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+from tools import need_module
 
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.study import frozen_from
@@ -85,6 +89,33 @@ def test_G6_G7_contributing_equipment(tmp_path: Path) -> None:
     assert (block[0x05].value, block[0x06].value) == (f"conversion edition {EDITION}", "Box")
     assert (equipment.InstitutionName, equipment.StationName) == ("Here", "Cellar")
     assert "ContributionDateTime" not in equipment
+
+
+def sidecar(files: list[Path], folder: Path) -> dict[str, Any]:
+    """Return what dcm2niix says of a series beside its voxels."""
+    (folder / "in").mkdir(parents=True)
+    for number, path in enumerate(files):
+        (folder / "in" / f"{number}.dcm").symlink_to(path.resolve())
+    program = need_module("dcm2niix").bin
+    subprocess.run([program, "-ba", "n", "-o", str(folder), str(folder / "in")], capture_output=True, check=False)
+    (found,) = folder.glob("*.json")
+    return json.loads(found.read_text())
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_G6_dcm2niix_takes_nothing_of_the_converter_for_the_scanner(modality: str, tmp_path: Path) -> None:
+    scanner = {"Manufacturer": "SIEMENS", "ManufacturerModelName": "Scanner", "SoftwareVersions": "syngo X",
+               "DeviceSerialNumber": "12", "StationName": "S1", "InstitutionName": "Hospital",
+               "ProtocolName": "Head", "InstitutionalDepartmentName": "Department"}  # fmt: skip
+    sources = series_of(modality, change=scanner)
+    made = made_of(sources, tmp_path)
+    files = sorted((tmp_path / "in").glob("*.dcm"))
+    classic, enhanced = sidecar(files, tmp_path / "1"), sidecar(made.files, tmp_path / "2")
+    names = ("Manufacturer", "ManufacturersModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName",
+             "InstitutionName", "ProtocolName", "InstitutionalDepartmentName", "Modality")  # fmt: skip
+    assert {name: enhanced.get(name) for name in names} == {name: classic.get(name) for name in names}
+    assert enhanced["SoftwareVersions"] == "syngo X"
+    assert enhanced["SeriesInstanceUID"] == made.one.SeriesInstanceUID
 
 
 def _equipment(name: str, time: str) -> Dataset:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ from conversion.resolving import every_reference_resolves
 from conversion.test_updates import SR, gsps, key_object
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_sequence
 from pydicom.uid import ImplicitVRLittleEndian
 
 SECOND = STUDY + ".2"
@@ -234,3 +238,39 @@ def test_K4_K6_what_is_private_survives_an_archive_that_changes_the_transfer_syn
         image = images[source.SOPInstanceUID]
         assert image.SeriesInstanceUID == SERIES
         assert {keyword: image[keyword].value for keyword in change} == change
+
+
+def test_E45_related_series_of_unknown_encoding_are_kept_as_they_are_understood(tmp_path: Path) -> None:
+    state = gsps(series_of()[:1], RelatedSeriesSequence=[related("1.2.3", ATTENUATION)])
+    sources = series_of(change={"RelatedSeriesSequence": [related("1.2.3", ATTENUATION)]})
+    paths = [unknown(ds, tmp_path / f"{number}.dcm") for number, ds in enumerate([*sources, state])]
+    made = convert(paths, tmp_path / "out")
+    assert not {name for name in made.kept if name != "3.dcm"}
+    assert named(made.objects[0]) == ["1.2.3", SERIES]
+    assert named(made.copy(state)) == ["1.2.3", state.SeriesInstanceUID]
+
+
+def unknown(ds: Dataset, path: Path) -> Path:
+    """Save a data set whose related series are encoded as UN, as one does who does not know them (PS3.5 6.2.2)."""
+    encoded = DicomBytesIO()
+    encoded.is_little_endian, encoded.is_implicit_VR = True, True
+    write_sequence(encoded, ds["RelatedSeriesSequence"], ["latin-1"])
+    return with_unknown(ds, encoded.getvalue(), path)
+
+
+def with_unknown(ds: Dataset, value: bytes, path: Path) -> Path:
+    """Save a data set with bytes of unknown VR for its related series, which stand before the patient."""
+    ds = deepcopy(ds)
+    ds.pop("RelatedSeriesSequence", None)
+    content = save(ds, path).read_bytes()
+    at = content.index(b"\x10\x00\x10\x00PN")
+    element = b"\x08\x00\x50\x12UN\0\0" + struct.pack("<I", len(value)) + value
+    path.write_bytes(content[:at] + element + content[at:])
+    return path
+
+
+def test_E45_what_is_no_sequence_keeps_a_series_classic_with_the_reason(tmp_path: Path) -> None:
+    paths = [with_unknown(ds, b"no items", tmp_path / f"{ds.InstanceNumber}.dcm") for ds in series_of()]
+    made = convert(paths, tmp_path / "out")
+    assert not made.objects
+    assert all("(0008,1250)" in reason for reason in made.kept.values()), made.kept
