@@ -146,12 +146,13 @@ class _Builder:
         return isinstance(key, int) and key in self.said and same(self.said[key], element)
 
     def _own_at_top(self) -> tuple[list[int], set[Key]]:
-        """Return what the top level says for the multi-frame object as every source says it for itself.
+        """Return what the top level says for the object as every source says it for itself, and what is to be hidden.
 
-        It is named, so that it comes back. Where it is written in other bytes the sources' are kept, out of sight.
+        It is named, so that it comes back. Where it is written in other bytes the sources' are kept, out of sight; so
+        is what the sources said of pixels that are other ones now.
         """
         named: list[int] = []
-        hidden: set[Key] = set()
+        hidden: set[Key] = set(self.shared_originals)
         for key, element in (self.shared | self.shared_originals).items():
             if isinstance(key, int) and key in ENHANCED_ONLY and not is_empty(element) and self._at_top(key, element):
                 if element.value == self.said[key].value:
@@ -229,11 +230,14 @@ class _Builder:
             if self._is_needed(key, element, groups)
         }
         # What the source said of pixels that are other ones now, if not all sources said it.
-        rest |= {tag: element for tag, element in originals(ds).items() if tag not in self.shared_originals}
+        changed: dict[Key, Element] = {
+            tag: element for tag, element in originals(ds).items() if tag not in self.shared_originals
+        }
+        rest |= changed
         return dataset(
             *own.values(),
             sequence("FrameContentSequence", frame_content),
-            sequence(PER_FRAME, unassigned(rest.items())),
+            sequence(PER_FRAME, unassigned(rest.items(), hidden=changed)),
             sequence("ConversionSourceAttributesSequence", source),
         )
 

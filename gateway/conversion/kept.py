@@ -1,9 +1,10 @@
 """Items of the unassigned attributes: what a source says and no other place of the object has (PS3.3 C.7.6.16.2.FG).
 
 Web viewers lay the items of functional groups over the object. So nothing stands there that would then pass for the
-object's own identity or pixels: no UID and nothing of `PIXELS` (E52). What the way back needs of them is in a private
-element, as a data set of its own; what the top level says for the multi-frame object as every source says it for itself
-is named in another one, and not said twice (E49).
+object's own identity or pixels: no UID, nothing of `PIXELS`, nothing about pixels that are other ones now, and no empty
+value, which says that the source had none where the object has one (E52). What the way back needs of them is in a
+private element, as a data set of its own. What the top level says for the multi-frame object as every source says it
+for itself is named in another one, and not said twice (E49).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Container, Iterable
 from gateway.conversion.keys import Key, keyed, placed
 from gateway.conversion.private_block import LAST_BLOCK, SAID, SAID_AT_TOP, element_of, key_of
 from gateway.errors import ConversionError, ObjectError
-from gateway.objects.elements import DataSet, Element, is_private, items, standard_vr, tag_of, tag_text
+from gateway.objects.elements import DataSet, Element, is_empty, is_private, items, standard_vr, tag_of, tag_text
 from gateway.objects.encode import encode
 from gateway.objects.parse import Syntax, parse_dataset
 
@@ -25,7 +26,7 @@ PIXELS = frozenset(
     tag_of(keyword)
     for keyword in (
         "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
-        "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+        "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
     )
 )  # fmt: skip
 
@@ -56,7 +57,7 @@ def unassigned(
     apart: list[tuple[Key, Element]] = []
     for key, element in elements:
         # A source may have elements of the block itself.
-        out = key in hidden or key in (_SAID, _AT_TOP) or passes_for_the_object(element)
+        out = key in hidden or key in (_SAID, _AT_TOP) or is_empty(element) or passes_for_the_object(element)
         (apart if out else plain).append((key, element))
     if apart:
         plain.append((_SAID, element_of(SAID, encode(placed(apart)), block=LAST_BLOCK)))

@@ -10,7 +10,18 @@ from functools import lru_cache
 
 from gateway.conversion.facts import Facts
 from gateway.errors import ConversionError
-from gateway.objects.elements import DataSet, Element, is_private, items, same, standard_vr, tag_of, tag_text, text
+from gateway.objects.elements import (
+    DataSet,
+    Element,
+    is_empty,
+    is_private,
+    items,
+    same,
+    standard_vr,
+    tag_of,
+    tag_text,
+    text,
+)
 
 _SHARED, _PER_FRAME = (tag_of(f"Unassigned{what}ConvertedAttributesSequence") for what in ("Shared", "PerFrame"))
 _NOWHERE = frozenset(
@@ -18,7 +29,7 @@ _NOWHERE = frozenset(
     for keyword in (
         "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "SamplesPerPixel",
         "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-        "PixelRepresentation",
+        "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
     )
 )  # fmt: skip
 _ALTERNATE = ("121326", "DCM")
@@ -88,6 +99,6 @@ def _wrong(tags: tuple[int, ...], unassigned: bool) -> int:
 
 
 def _unlisted(item: DataSet) -> int:
-    """Return the tag of a UID that the data dictionary does not know, 0 if there is none."""
-    found: list[Element] = [element for element in item.values() if element.vr == "UI"]
+    """Return the tag of a UID that the data dictionary does not know, or of an empty value; 0 if there is none."""
+    found: list[Element] = [element for element in item.values() if element.vr == "UI" or is_empty(element)]
     return next((element.tag for element in found if not is_private(element.tag)), 0)

@@ -47,7 +47,7 @@ def laid_over(ds: Dataset) -> set[str]:
     """Return what would pass for the object's own where the items of groups are laid over it."""
     found = set()
     for is_unassigned, one in groups_of(ds):
-        found |= {element.keyword for element in one if is_unassigned and element.VR == "UI"}
+        found |= {element.keyword for element in one if is_unassigned and (element.VR == "UI" or element.is_empty)}
         found |= {keyword for keyword in (*PIXELS, "SeriesInstanceUID", "SOPInstanceUID") if keyword in one}
     return found
 
@@ -57,9 +57,8 @@ def all_come_back(sources: list[Dataset], made: Conversion, folder: Path) -> Non
     check_recovered(sources, made, folder / "1")
     files, _ = turned_back(made.files, folder / "2")
     images = {str(ds.SOPInstanceUID): plain(ds) for ds in map(dcmread, files)}
-    for source in sources:
-        image = images[source.SOPInstanceUID]
-        said = plain(source)
+    for fact in made.facts:
+        image, said = images[fact.sop_instance], plain(dcmread(fact.path))
         for key in (said.keys() | image.keys()) - MAY_CHANGE:
             assert said.get(key) == image.get(key), key
 
@@ -124,6 +123,38 @@ def test_E52_elements_of_the_block_in_a_source_come_back_as_well(tmp_path: Path)
     all_come_back(sources, made, tmp_path / "back")
 
 
+PIXEL_VALUES = {"SmallestImagePixelValue": 0, "LargestImagePixelValue": 4000, "PixelPaddingValue": 7}
+
+
+@pytest.mark.parametrize("where", [(0, 1, 2), (1,)], ids=["all", "one"])
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_E52_what_a_source_said_of_pixels_that_are_others_now_is_out_of_sight(
+    modality: str, where: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Laid over an object with inverted pixels, slope, padding and extremes of the source would be false."""
+    inverted = PIXEL_VALUES | {"PhotometricInterpretation": "MONOCHROME1"}
+    plain_ones = {"PixelPaddingValue": None}
+    sources = series_of(modality, change=[inverted if n in where else plain_ones for n in range(3)])
+    made = made_of(sources, tmp_path)
+    false = {"RescaleSlope", "RescaleIntercept", "RescaleType", *PIXEL_VALUES}
+    for ds in made.objects:
+        for is_unassigned, one in groups_of(ds):
+            assert not is_unassigned or not false & {element.keyword for element in one}
+    all_come_back(sources, made, tmp_path / "back")
+
+
+@pytest.mark.parametrize("paddings", [(-2000, -3000, None), (None, None, -2000)])
+def test_E52_the_padding_of_a_source_is_not_laid_over_that_of_the_object(
+    paddings: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    change = [{"PixelRepresentation": 1, "PixelPaddingValue": value} for value in paddings]
+    sources = series_of(change=change)
+    made = made_of(sources, tmp_path)
+    assert "PixelPaddingValue" in made.one
+    assert not any("PixelPaddingValue" in one for _, one in groups_of(made.one))
+    all_come_back(sources, made, tmp_path / "back")
+
+
 SAME: dict[str, dict] = {
     "PresentationLUTShape": {"PresentationLUTShape": "IDENTITY"},
     "VolumetricProperties": {"VolumetricProperties": "VOLUME"},
@@ -177,8 +208,8 @@ FORBIDDEN = {
 def test_E52_the_proof_refuses_a_layout_that_viewers_take_wrong(
     element: Any, keyword: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slipped(elements: Any, *more: Any) -> dict:
-        found = packed(elements, *more)
+    def slipped(elements: Any, *more: Any, **options: Any) -> dict:
+        found = packed(elements, *more, **options)
         shared = bool(more)
         return found | {element.tag: element} if shared == ("Shared" in keyword) else found
 
@@ -189,8 +220,8 @@ def test_E52_the_proof_refuses_a_layout_that_viewers_take_wrong(
 
 
 def test_E49_the_proof_refuses_what_is_said_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slipped(elements: Any, *more: Any) -> dict:
-        found = packed(elements, *more)
+    def slipped(elements: Any, *more: Any, **options: Any) -> dict:
+        found = packed(elements, *more, **options)
         return found | {tag_of("Modality"): make("Modality", "CT")} if more else found
 
     monkeypatch.setattr(build, "unassigned", slipped)

@@ -35,6 +35,7 @@ SLIPS = {
 
 _UID = "made by the converter; the UIDs of the listing are examples (C.3.5 note 1)"
 _EQUIPMENT = "names the converter at work, not PixelMed; institution is Type 3 (C.12.1)"
+_MARKS = "says that no source has Anatomic Region and Content Time, which the object has, where no viewer sees it (E52)"
 _EDITION = "edition and model of the converter, where no reader takes them for the scanner's (E53)"
 _RELATED = "names the source series, for the way back (C.7.3.1)"
 _NO_TIME = "Contribution DateTime is Type 3; a true one would differ with every conversion (C.3.5: always the same)"
@@ -71,7 +72,7 @@ DIFFERENCES = {
     "LossyImageCompression": _INVENTED,
     "ContentQualification": "required only of the true Enhanced class (C.8.15.2); no source says what it is",
     "ContentTime": _NO_CONTENT_TIME,
-    _KEPT + "ContentTime": _NO_CONTENT_TIME,
+    _KEPT + "(0021*": _MARKS,
     "ContributingEquipmentSequence[2].ContributionDateTime": _NO_TIME,
     "ContributingEquipmentSequence[2].InstitutionName": _EQUIPMENT,
     "ContributingEquipmentSequence[2].InstitutionAddress": _EQUIPMENT,
@@ -82,7 +83,6 @@ DIFFERENCES = {
     "DimensionIndexSequence*": _DIMENSIONS,
     "DimensionOrganizationSequence*": _DIMENSIONS,
     _SHARED + "FrameAnatomySequence*": _ANATOMY,
-    _KEPT + "AnatomicRegionSequence": _ANATOMY,
     _SHARED + "PlaneOrientationSequence[1].ImageOrientationPatient": _ORIENTATION,
     _KEPT + "ImageType": "value 4 was added: the original is kept (FG)",
     "RelatedSeriesSequence*": _RELATED,
