@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from gateway.conversion.amended import originals
 from gateway.conversion.evidence import Resolve, evidence
 from gateway.conversion.facts import Facts
 from gateway.conversion.groups import (
@@ -16,7 +17,6 @@ from gateway.conversion.groups import (
     frame_groups,
 )
 from gateway.conversion.identity import Identity
-from gateway.conversion.inversion import homogenised, originals
 from gateway.conversion.kept import PER_FRAME, SHARED, unassigned
 from gateway.conversion.keys import Key
 from gateway.conversion.planned import Planned
@@ -208,7 +208,7 @@ class _Builder:
 
     def _frame(self, number: int, fact: Facts) -> DataSet:
         """Return the item of Per-Frame Functional Groups Sequence of one frame."""
-        ds = homogenised(self.read(fact).dataset, fact.description)
+        ds = self.planned.statements.of(self.read(fact).dataset, fact.description)
         survey = self.planned.survey
         groups, content, consumed, added = frame_groups(ds, self.planned.modality, legacy=survey.legacy)
         own = {tag: group for tag, group in groups.items() if tag not in self.shared_groups}

@@ -21,6 +21,8 @@ from gateway.conversion.overlays import presentation_refusal, presentation_tags
 from gateway.conversion.pixels import NATIVE, NO_PIXELS, PixelDescription, description_of, problem
 from gateway.conversion.references import referenced
 from gateway.conversion.related import apart, copied_from
+from gateway.conversion.statements import fitting, rescale_refusal
+from gateway.conversion.window_needs import Need, window_need
 from gateway.errors import ObjectError
 from gateway.objects.elements import (
     DataSet,
@@ -93,6 +95,10 @@ class Facts:
         Why its references cannot be rewritten, if it stays as it is; empty if they can.
     signed : bool
         Whether it has digital signatures, which hold for nothing that is made of it.
+    window : Need or None
+        What a default window is chosen by, if it can become a frame and has no window.
+    spacing : str
+        Its Spacing Between Slices, within the length of a decimal string.
     conversion_sources : tuple of str
         Source SOP Instance UIDs of an enhanced object that was made by conversion.
     """
@@ -123,6 +129,8 @@ class Facts:
     copied_series: str
     fixed: str
     signed: bool
+    window: Need | None
+    spacing: str
 
     @property
     def path(self) -> Path:
@@ -199,6 +207,8 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         copied_series=apart(ds).copied,
         fixed=not_rewritable(header) if found else "",
         signed=bool(items(ds, "DigitalSignaturesSequence")),
+        window=window_need(ds, CLASSIC_MODALITIES[header.sop_class]) if image else None,
+        spacing=sys.intern(fitting(text(ds, "SpacingBetweenSlices"))) if image else "",
     )
 
 
@@ -343,6 +353,10 @@ def _geometry(header: Header) -> str:
     return ""
 
 
+def _rescaling(header: Header) -> str:
+    return rescale_refusal(header.dataset, CLASSIC_MODALITIES[header.sop_class])
+
+
 def _pixel_description(header: Header) -> str:
     pixels = description_of(header)
     reason = problem(CLASSIC_MODALITIES[header.sop_class], pixels)
@@ -376,6 +390,7 @@ _CHECKS: tuple[Callable[[Header], str], ...] = (
     _kind,
     _annotations,
     _geometry,
+    _rescaling,
     _pixel_description,
     _pixel_bytes,
 )

@@ -17,11 +17,9 @@ from gateway.objects.elements import (
     DataSet,
     Element,
     dataset,
-    integer,
     is_empty,
     items,
     make,
-    numbers,
     raw,
     sequence,
     tag_of,
@@ -48,10 +46,6 @@ VERBATIM: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
 
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 RESCALE = ("RescaleIntercept", "RescaleSlope", "RescaleType")
-
-# Center and width of the window for CT without one, and how a default window is marked.
-SOFT_TISSUE = (40.0, 400.0)
-DEFAULT_WINDOW = "DEFAULT, SOURCE HAS NONE"
 
 # What an object says though a source may not, by the group that says it; None is the top level. Where a source has no
 # such value, Unassigned says so by an empty one, which equals an absent one (Sup 157 FG): unfolding adds nothing.
@@ -162,7 +156,7 @@ def _parts(ds: DataSet, modality: str, legacy: bool) -> Iterator[Made]:
     for name, _section, keywords, modalities in VERBATIM:
         if modality in modalities:
             yield _made(ds, _move, name, keywords)
-    yield _made(ds, _frame_voi_lut, modality)
+    yield _made(ds, _frame_voi_lut)
     yield _made(ds, _pixel_value_transformation, modality, legacy)
     yield _made(ds, _frame_anatomy)
     yield _made(ds, _frame_type, modality)
@@ -202,42 +196,11 @@ def _move(ds: DataSet, groups: Groups, consumed: set[int], name: str, keywords: 
         consumed.update(element.tag for element in found)
 
 
-def _frame_voi_lut(ds: DataSet, groups: Groups, consumed: set[int], modality: str) -> None:
-    """Frame VOI LUT (C.7.6.16.2.10): the image's own windows; CT and PET without any get a default one (E42).
-
-    The default is a soft tissue window for CT in Hounsfield units, and for everything else the range of stored values,
-    for PET from zero; its explanation says that the source had none.
-    """
+def _frame_voi_lut(ds: DataSet, groups: Groups, consumed: set[int]) -> None:
+    """Frame VOI LUT (C.7.6.16.2.10): the windows of the image, or the default that the object states (E42)."""
     centers, widths = texts(ds, "WindowCenter"), texts(ds, "WindowWidth")
     if centers and len(centers) == len(widths):
         _move(ds, groups, consumed, "FrameVOILUTSequence", WINDOW)
-    elif modality != "MR":
-        center, width = (
-            SOFT_TISSUE if modality == "CT" and _rescale_type(ds, modality) == "HU" else _whole_range(ds, modality)
-        )
-        window = dataset(
-            make("WindowCenter", f"{center:.10g}"),
-            make("WindowWidth", f"{width:.10g}"),
-            make("WindowCenterWidthExplanation", DEFAULT_WINDOW),
-        )
-        _put(groups, "FrameVOILUTSequence", window)
-
-
-def _whole_range(ds: DataSet, modality: str) -> tuple[float, float]:
-    """Return center and width of a window over all stored values: those the image states, else what its bits hold."""
-    low, high = integer(ds, "SmallestImagePixelValue"), integer(ds, "LargestImagePixelValue")
-    if low is None or high is None or low >= high:
-        bits, signed = integer(ds, "BitsStored", 16) or 16, integer(ds, "PixelRepresentation")
-        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    if modality == "PT":
-        low = max(low, 0)
-    slope, intercept = _first(ds, "RescaleSlope", 1.0), _first(ds, "RescaleIntercept", 0.0)
-    return (low + high + 1) / 2 * slope + intercept, max((high - low + 1) * abs(slope), 1.0)
-
-
-def _first(ds: DataSet, keyword: str, default: float) -> float:
-    values = numbers(ds, keyword)
-    return values[0] if values else default
 
 
 def _pixel_value_transformation(ds: DataSet, groups: Groups, consumed: set[int], modality: str, legacy: bool) -> None:
@@ -261,10 +224,9 @@ def _pixel_value_transformation(ds: DataSet, groups: Groups, consumed: set[int],
 
 
 def _rescale_type(ds: DataSet, modality: str) -> str:
-    """Return Rescale Type: the image's, else what its modality's rescaled values are (E11)."""
+    """Return Rescale Type: the image's, else HU for CT that is rescaled and US for everything else (E11)."""
     has_rescale = bool(text(ds, "RescaleSlope") and text(ds, "RescaleIntercept"))
-    default = text(ds, "Units", "US") if modality == "PT" else "HU" if modality == "CT" and has_rescale else "US"
-    return text(ds, "RescaleType", default)
+    return text(ds, "RescaleType", "HU" if modality == "CT" and has_rescale else "US")
 
 
 def _frame_anatomy(ds: DataSet, groups: Groups, consumed: set[int]) -> None:

@@ -23,7 +23,8 @@ CONTRIBUTIONS = {
 
 def code(value: str, scheme: str, meaning: str) -> DataSet:
     """Return an item of a code sequence (PS3.3 section 8.8)."""
-    return dataset(make("CodeValue", value), make("CodingSchemeDesignator", scheme), make("CodeMeaning", meaning))
+    keyword = "CodeValue" if len(value) <= 16 else "LongCodeValue"  # SH has 16 characters (PS3.5 6.2)
+    return dataset(make(keyword, value), make("CodingSchemeDesignator", scheme), make("CodeMeaning", meaning))
 
 
 CONVERSION_EQUIPMENT = code("109106", "DCM", "Enhanced Multi-frame Conversion Equipment")

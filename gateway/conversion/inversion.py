@@ -11,6 +11,7 @@ from __future__ import annotations
 from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
 
+from gateway.conversion.amended import amended
 from gateway.conversion.pixels import PixelDescription
 from gateway.errors import ObjectError
 from gateway.objects.elements import (
@@ -39,18 +40,6 @@ _MAPPED = (("RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped"),
            ("DoubleFloatRealWorldValueFirstValueMapped", "DoubleFloatRealWorldValueLastValueMapped"))  # fmt: skip
 
 
-class Inverted(dict[int, Element]):
-    """A header whose statements about pixels are those of inverted ones.
-
-    Attributes
-    ----------
-    originals : DataSet
-        What the source said instead, empty where it said nothing.
-    """
-
-    originals: DataSet
-
-
 def homogenised(ds: DataSet, pixels: PixelDescription) -> DataSet:
     """Return a header as the object's pixels need it: as it is, unless they are inverted.
 
@@ -62,17 +51,7 @@ def homogenised(ds: DataSet, pixels: PixelDescription) -> DataSet:
     if not pixels.inverted:
         return ds
     top = pixels.complement
-    changed: DataSet = {}
-    for element in (*_rescale(ds, top), *_extremes(ds, top), *_real_world_values(ds, top)):
-        changed[element.tag] = element
-    found = Inverted(ds | changed)
-    found.originals = {tag: ds.get(tag) or empty(tag) for tag in changed}
-    return found
-
-
-def originals(ds: DataSet) -> DataSet:
-    """Return what the source said where a header says otherwise."""
-    return ds.originals if isinstance(ds, Inverted) else {}
+    return amended(ds, (*_rescale(ds, top), *_extremes(ds, top), *_real_world_values(ds, top)))
 
 
 def _rescale(ds: DataSet, top: int) -> list[Element]:

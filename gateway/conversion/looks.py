@@ -10,7 +10,6 @@ import hashlib
 from dataclasses import dataclass, field
 
 from gateway.conversion.groups import frame_groups
-from gateway.conversion.inversion import homogenised
 from gateway.conversion.overlays import (
     GRAPHIC_ANNOTATION,
     GRAPHIC_LAYER,
@@ -21,6 +20,7 @@ from gateway.conversion.overlays import (
     presentation_tags,
 )
 from gateway.conversion.pixels import described
+from gateway.conversion.statements import Statements
 from gateway.objects.elements import DataSet, Element, dataset, is_empty, items, make, sequence, tag_of, text, texts
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header
@@ -61,12 +61,12 @@ class Looks:
 
     Parameters
     ----------
-    modality : {"CT", "MR", "PT"}
-        Row of table C.3.5-1.
+    statements : Statements
+        What the object says of its frames.
     """
 
-    def __init__(self, modality: str) -> None:
-        self.modality = modality
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
         self.count = 0
         self._found: dict[bytes, Look] = {}
 
@@ -89,7 +89,7 @@ class Looks:
         for keyword in ("SpecificCharacterSet", "PixelSpacing", "ICCProfile"):
             if not is_empty(ds.get(tag_of(keyword))):
                 content[tag_of(keyword)] = ds[tag_of(keyword)]
-        rescale, window = transformation(ds, self.modality)
+        rescale, window = transformation(ds, self._statements)
         digest = hashlib.blake2b(encode(content) + b"|" + encode(rescale), digest_size=16)
         digest.update(bytes((color, inverted)))
         look = self._found.setdefault(digest.digest(), Look(color, inverted))
@@ -109,14 +109,14 @@ def is_color(ds: DataSet) -> bool:
     return not text(ds, "PhotometricInterpretation").startswith("MONOCHROME")
 
 
-def transformation(ds: DataSet, modality: str, *, legacy: bool = True) -> tuple[DataSet, DataSet]:
+def transformation(ds: DataSet, statements: Statements, *, legacy: bool = True) -> tuple[DataSet, DataSet]:
     """Return Modality LUT and Softcopy VOI LUT of a frame: without them a state would show stored values.
 
     Both are those of the frame's functional groups; of several windows the first, which is the one that is shown.
     """
     if is_color(ds):
         return {}, {}
-    groups = frame_groups(homogenised(ds, described(ds)), modality, legacy=legacy)[0]
+    groups = frame_groups(statements.of(ds, described(ds)), statements.modality, legacy=legacy)[0]
     rescale = (items(groups, PIXEL_VALUE_TRANSFORMATION) or ({},))[0]
     window: DataSet = {}
     for item in items(groups, FRAME_VOI_LUT):

@@ -154,7 +154,7 @@ def _content(node: Node, identity: Identity) -> str:
 
 
 def _contents(planned: Planned) -> list[str]:
-    return [part for fact in planned.frames for part in (fact.sop_instance, fact.digest)]
+    return [*planned.window, *(part for fact in planned.frames for part in (fact.sop_instance, fact.digest))]
 
 
 def _uid(purpose: str, identity: Identity, *parts: str) -> str:

@@ -51,6 +51,17 @@ def _own(fact: Facts) -> int | None:
 
 def _occurs(value: int, fact: Facts) -> bool:
     """Tell whether a pixel of a frame has a value, as the object would hold it."""
+    return value in stored_values(fact)
+
+
+def stored_values(fact: Facts) -> array.array:
+    """Return the stored values of a native frame as an object would hold them, 16 bits each.
+
+    Raises
+    ------
+    Unplannable
+        If they cannot be read.
+    """
     assert fact.pixels is not None
     own = fact.description
     wide = replace(
@@ -65,4 +76,4 @@ def _occurs(value: int, fact: Facts) -> bool:
     pixels = array.array("h" if own.signed else "H", transformed(data, steps(own, wide)))
     if sys.byteorder == "big":
         pixels.byteswap()
-    return value in pixels
+    return pixels

@@ -8,17 +8,17 @@ identity settings and on the conversion edition, and on nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gateway.conversion.classic import ClassicPlan, plan_classic
 from gateway.conversion.closure import closed_under_references
+from gateway.conversion.default_windows import default_windows
 from gateway.conversion.facts import ALREADY_ENHANCED, Facts
 from gateway.conversion.following import Following
 from gateway.conversion.grouping import find_twins, frame_order, grouped
 from gateway.conversion.held import CLASSIC, ENHANCED, NOTHING, VIEWS, Held
 from gateway.conversion.identity import Identity
-from gateway.conversion.inversion import homogenised
 from gateway.conversion.layout import Part, laid_out
 from gateway.conversion.looks import Looks
 from gateway.conversion.naming import assign_series
@@ -27,9 +27,12 @@ from gateway.conversion.pixels import PixelPlan, plan_pixels
 from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, frozen_targets
 from gateway.conversion.presentation import presentation_states
 from gateway.conversion.references import Target
+from gateway.conversion.spacing import stated_of
+from gateway.conversion.statements import Statements
 from gateway.conversion.survey import Survey
 from gateway.conversion.top_level import series_elements
 from gateway.conversion.true_enhanced import Decision, missing_places, rehomed
+from gateway.conversion.window_needs import Window
 from gateway.errors import GatewayError
 from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, read_header
@@ -84,8 +87,9 @@ def make_plan(
         plan.kept.update((fact.name, "classic already") for group in groups for fact in group)
         groups = []
     groups, kept = closed_under_references(groups, [*ordered, *settled], plan, held.fixed)
+    windows = default_windows(groups, frozen, read)
     for group in groups:
-        plan.objects.extend(_objects(group, plan, read))
+        plan.objects.extend(_objects(group, windows, read))
     assign_series(plan.objects, identity, frozen)
     following = Following(plan, ordered, held, identity, resolve, turning_back=ENHANCED not in views)
     following.follow(frozen, kept)
@@ -133,7 +137,7 @@ def _classic(
     return images
 
 
-def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) -> Iterator[Planned]:
+def _objects(group: list[Facts], windows: Mapping[str, Window], read: Callable[[Facts], Header]) -> Iterator[Planned]:
     """Lay out a group and survey its parts."""
     alike = list(padded_alike(group))
     for frames, padding in alike:
@@ -142,20 +146,21 @@ def _objects(group: list[Facts], plan: Plan, read: Callable[[Facts], Header]) ->
             own = padding if any(fact.description.padding is not None for fact in part.frames) else None
             why = f"Pixel Padding Value {own}" if len(alike) > 1 and own is not None else ""
             pixels = plan_pixels(part.frames[0].modality, [fact.description for fact in part.frames], own)
-            yield _planned(replace(part, why=", ".join(filter(None, (why, part.why)))), pixels, read)
+            statements = stated_of(part, windows.get(part.frames[0].series))
+            yield _planned(replace(part, why=", ".join(filter(None, (why, part.why)))), pixels, statements, read)
 
 
-def _planned(part: Part, pixels: PixelPlan, read: Callable[[Facts], Header]) -> Planned:
+def _planned(part: Part, pixels: PixelPlan, statements: Statements, read: Callable[[Facts], Header]) -> Planned:
     """Plan the object that frames become: of the true Enhanced class if they have all that it demands."""
     frames, indices = part.frames, part.indices
     modality = frames[0].modality
     added = frozenset(pixels.elements)
     survey = Survey(modality, added=added, pixels=pixels.elements)
-    decision, looks = Decision(modality), Looks(modality)
+    decision, looks = Decision(modality), Looks(statements)
     decision.missing.extend(missing_places(indices, modality))
 
     def take(fact: Facts, header: Header) -> None:
-        ds = homogenised(header.dataset, fact.description)
+        ds = statements.of(header.dataset, fact.description)
         survey.add(ds)
         if not decision.missing:
             decision.add(ds | pixels.elements)
@@ -164,12 +169,13 @@ def _planned(part: Part, pixels: PixelPlan, read: Callable[[Facts], Header]) -> 
     _each(frames, read, take)
     row = CONVERSIONS[modality]
     if decision.missing:
-        planned = Planned(modality, frames, survey, pixels, indices, row.legacy, missing=tuple(decision.missing))
+        missing = tuple(decision.missing)
+        planned = Planned(modality, frames, survey, pixels, indices, row.legacy, statements, missing=missing)
     else:
         survey = Survey(modality, legacy=False, added=added | frozenset(decision.top), pixels=pixels.elements)
-        _each(frames, read, lambda fact, header: survey.add(homogenised(header.dataset, fact.description)))
+        _each(frames, read, lambda fact, header: survey.add(statements.of(header.dataset, fact.description)))
         indices = rehomed(indices, survey.groups, modality)
-        planned = Planned(modality, frames, survey, pixels, indices, row.enhanced, demanded=decision.top)
+        planned = Planned(modality, frames, survey, pixels, indices, row.enhanced, statements, demanded=decision.top)
     planned.series_attributes = _series_digest(survey, frames[0])
     planned.looks = looks.found()
     planned.why = part.why

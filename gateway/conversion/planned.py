@@ -12,6 +12,7 @@ from gateway.conversion.facts import Facts
 from gateway.conversion.looks import Look
 from gateway.conversion.pixels import PixelPlan
 from gateway.conversion.references import Became, Target
+from gateway.conversion.statements import Statements
 from gateway.conversion.survey import Survey
 from gateway.conversion.true_enhanced import Missing
 from gateway.errors import ConversionError
@@ -41,6 +42,8 @@ class Frozen:
         Source SOP Instance UID and digest of every frame.
     withdrawn : bool
         Whether a corrected source has made it obsolete: only its place in its series counts still.
+    window : tuple of str
+        The default window of its frames (E42), empty if they have their own.
     """
 
     sop_class: str
@@ -52,6 +55,7 @@ class Frozen:
     series_start: tuple[str, str]
     frames: tuple[tuple[str, str], ...]
     withdrawn: bool = False
+    window: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,6 +86,8 @@ class Planned:
         Dimension Organization UID, that of all objects whose indices count alike.
     why : str
         What sets the object apart from others of its group, for people.
+    statements : Statements
+        What it says of its frames though their sources do not.
     """
 
     modality: str
@@ -90,6 +96,7 @@ class Planned:
     pixels: PixelPlan
     indices: Indices
     sop_class: str
+    statements: Statements
     sop_instance: str = ""
     series: str = ""
     instance_number: int = 1
@@ -111,6 +118,12 @@ class Planned:
     def study(self) -> str:
         """Study Instance UID."""
         return self.frames[0].study
+
+    @property
+    def window(self) -> tuple[str, ...]:
+        """The default window of its frames, empty if all have their own."""
+        window = self.statements.window
+        return () if window is None or all(fact.window is None for fact in self.frames) else tuple(window)
 
 
 class Companion(ABC):

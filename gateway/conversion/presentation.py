@@ -103,7 +103,7 @@ class PresentationState(Companion):
         """Return the state."""
         header = read_header(self.sources[0].path)
         ds, drawn = header.dataset, shown(header)
-        rescale, _ = transformation(ds, self.planned.modality, legacy=self.planned.survey.legacy)
+        rescale, _ = transformation(ds, self.planned.statements, legacy=self.planned.survey.legacy)
         found = self._entities()
         found.update({tag: ds[tag] for tag in map(tag_of, STATE_COMMON) if tag in ds})
         found.update(self._identification(drawn=bool(drawn)))

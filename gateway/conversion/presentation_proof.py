@@ -104,7 +104,7 @@ def _fresh(fact: Facts) -> Header:
 
 def _check_transformation(where: str, state: DataSet, window: DataSet, ds: DataSet, planned: Planned) -> None:
     """Compare Modality LUT and window with those of the frame."""
-    expected_rescale, expected_window = transformation(ds, planned.modality, legacy=planned.survey.legacy)
+    expected_rescale, expected_window = transformation(ds, planned.statements, legacy=planned.survey.legacy)
     found = {tag: state[tag] for tag in map(tag_of, RESCALE) if tag in state}
     if encode(found) != encode(expected_rescale):
         raise ConversionError(where, "has another rescaling than its frame", found=text(state, "RescaleSlope"))

@@ -71,6 +71,7 @@ class Converted:
                 planned.series_attributes,
                 planned.series_start,
                 tuple((fact.sop_instance, fact.digest) for fact in planned.frames),
+                window=planned.window,
             )
         ) | {
             "recipe": self.recipe.path.name,
@@ -180,6 +181,7 @@ def frozen_from(records: Iterable[dict]) -> list[Frozen]:
             tuple(item["series_start"]),
             tuple((uid, digest) for uid, digest in item["frames"]),
             item["sop_instance"] in withdrawn,
+            tuple(item.get("window", ())),  # records of conversion edition 1 have none
         )
         for record in records
         for item in record["objects"]

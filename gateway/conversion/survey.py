@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateway.conversion.amended import originals
 from gateway.conversion.groups import STAND_INS, Groups, frame_groups
 from gateway.conversion.identity import without_contribution_time
-from gateway.conversion.inversion import originals
 from gateway.conversion.keys import Key, keyed
 from gateway.conversion.overlays import presentation_tags
 from gateway.objects.elements import DataSet, Element, empty, is_empty, items, same, tag_of, text, texts
@@ -52,10 +52,11 @@ _SPECIAL = frozenset(
     )
 )
 
-# Plane Orientation stands with each frame even where it never changes, which the standard leaves open: from a shared
-# one dcm2niix takes the slices of GE, Siemens and others by place alone, which mixes volumes, and with slopes that it
-# never read; without it it takes frames as they come.
-NEVER_SHARED = frozenset((tag_of("PlaneOrientationSequence"),))
+# These stand with each frame even where they never change, which the standard leaves open. A shared Pixel Value
+# Transformation is dropped by dicom2nifti without a word: its CT is 1024 too high (E53). From a shared orientation
+# dcm2niix takes the slices of GE, Siemens and others by place alone, which mixes volumes, and with slopes that it never
+# read; without it it takes frames as they come.
+NEVER_SHARED = frozenset((tag_of("PlaneOrientationSequence"), tag_of("PixelValueTransformationSequence")))
 
 
 def remaining(

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.conversion.groups import ADDED_PURPOSES, DEFAULT_WINDOW, PURPOSE, WINDOW, without_added_purposes
+from gateway.conversion.groups import ADDED_PURPOSES, PURPOSE, WINDOW, without_added_purposes
 from gateway.conversion.kept import PER_FRAME, SHARED, said
 from gateway.conversion.keys import Key, keyed, placed
 from gateway.conversion.private_block import REPLACED, REPLACED_IN_GROUPS, element_of, key_of
 from gateway.conversion.related import apart
 from gateway.conversion.top_level import ENHANCED_ONLY, own_frame_of_reference
+from gateway.conversion.window_needs import DEFAULT_WINDOW, OLD_DEFAULT_WINDOW
 from gateway.objects.elements import (
     DataSet,
     Element,
@@ -53,6 +54,9 @@ _ACQUISITION = (
     ("FrameAcquisitionNumber", ("AcquisitionNumber",)),
     ("FrameAcquisitionDateTime", ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")),
 )
+
+# What marks a window that no source had.
+DEFAULT_WINDOWS = (DEFAULT_WINDOW, OLD_DEFAULT_WINDOW)
 
 _FRAME_TYPE, _IMAGE_TYPE = tag_of("FrameType"), tag_of("ImageType")
 _FRAME_LATERALITY, _IMAGE_LATERALITY = tag_of("FrameLaterality"), tag_of("ImageLaterality")
@@ -197,7 +201,7 @@ def _flattened(groups: DataSet) -> Iterator[tuple[Key, Key, Element]]:
 def _drop_stand_ins(top: DataSet, found: Found) -> None:
     """Leave out what only the enhanced form requires and the sources may not have had."""
     explanation = found.get(tag_of("WindowCenterWidthExplanation"))
-    if explanation is not None and text({explanation.tag: explanation}, explanation.tag) == DEFAULT_WINDOW:
+    if explanation is not None and text({explanation.tag: explanation}, explanation.tag) in DEFAULT_WINDOWS:
         for keyword in WINDOW:
             found.pop(tag_of(keyword), None)
     if not items(top, "AcquisitionContextSequence"):

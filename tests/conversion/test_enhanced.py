@@ -137,9 +137,11 @@ def test_E10_E41_windows_stay_as_they_are_multi_valued_ones_too(modality: str, t
     ("modality", "change", "expected"),
     [
         ("CT", {}, "HU"),
-        ("CT", {"RescaleType": "MGML"}, "MGML"),
+        ("CT", {"RescaleType": "MGML", "ImageType": ["DERIVED", "SECONDARY", "AXIAL"]}, "MGML"),
         ("CT", {"RescaleSlope": None, "RescaleIntercept": None}, "US"),
-        ("PT", {}, "BQML"),
+        ("PT", {}, "US"),
+        ("PT", {"RescaleType": "BQML"}, "US"),
+        ("MR", {"RescaleSlope": "2", "RescaleIntercept": "0", "RescaleType": "normalized"}, "US"),
         ("PT", {"Units": None}, "US"),
         ("MR", {"RescaleSlope": "2", "RescaleIntercept": "0"}, "US"),
     ],
@@ -517,16 +519,6 @@ def test_E40_modules_that_classic_images_do_not_have(modality: str, tmp_path: Pa
     assert made.Modality == modality
     assert made.PresentationLUTShape == "IDENTITY"
     assert made.ContentDate == "20240102"
-
-
-def test_E42_CT_and_PET_without_window_get_a_marked_deterministic_one(tmp_path: Path) -> None:
-    bare = {"WindowCenter": None, "WindowWidth": None}
-    window = group(made_of(series_of(change=bare), tmp_path / "1").one, 0, "FrameVOILUTSequence")
-    assert (window.WindowCenter, window.WindowWidth) == (40, 400)
-    assert "DEFAULT" in window.WindowCenterWidthExplanation
-    ranged = bare | {"SmallestImagePixelValue": 0, "LargestImagePixelValue": 999}
-    window = group(made_of(series_of("PT", change=ranged), tmp_path / "2").one, 0, "FrameVOILUTSequence")
-    assert (window.WindowCenter, window.WindowWidth) == (750, 1500)
 
 
 def test_E42_a_lookup_table_without_window_stays_classic(tmp_path: Path) -> None:

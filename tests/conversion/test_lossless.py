@@ -99,6 +99,8 @@ def slices(draw: st.DrawFn) -> list[Dataset]:
                     delattr(ds, keyword)
             else:
                 setattr(ds, keyword, value)
+        if ds.Modality == "CT" and ds.get("RescaleType") == "US":
+            ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]  # original CT has HU, else it stays classic (E11)
         _add_private(ds, common + draw(_private))
         found.append(ds)
     return found

@@ -578,7 +578,7 @@ def test_E7_the_proof_refuses_a_rescale_that_does_not_fit(tmp_path: Path) -> Non
     made = made_of(series_of(change={"PhotometricInterpretation": "MONOCHROME1"}), tmp_path)
     recipe = made.result.objects[0].recipe
     content = recipe.path.read_bytes()
-    assert content.count(b"64511 ") == 1
+    assert content.count(b"64511 ") == 3  # Pixel Value Transformation stands with each frame
     recipe.path.write_bytes(content.replace(b"64511 ", b"64512 "))
     seal(recipe, recipe.digest)
     _proved_wrong(made, lambda segment: segment, r"do not fit the inverted pixels")

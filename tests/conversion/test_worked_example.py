@@ -37,6 +37,8 @@ _UID = "made by the converter; the UIDs of the listing are examples (C.3.5 note 
 _EQUIPMENT = "names the converter at work, not PixelMed; institution is Type 3 (C.12.1)"
 _MARKS = "says that no source has Anatomic Region and Content Time, which the object has, where no viewer sees it (E52)"
 _EDITION = "edition and model of the converter, where no reader takes them for the scanner's (E53)"
+_RESCALE = "stands with each frame, as some readers drop a shared one (E53)"
+_SPACING = "a regular stack has it, computed from the positions (E53)"
 _RELATED = "names the source series, for the way back (C.7.3.1)"
 _NO_TIME = "Contribution DateTime is Type 3; a true one would differ with every conversion (C.3.5: always the same)"
 _CODE = "dddd1 stands for 109106, which was assigned later (PS3.16 D)"
@@ -86,6 +88,9 @@ DIFFERENCES = {
     _SHARED + "PlaneOrientationSequence[1].ImageOrientationPatient": _ORIENTATION,
     _KEPT + "ImageType": "value 4 was added: the original is kept (FG)",
     "RelatedSeriesSequence*": _RELATED,
+    _SHARED + "PixelValueTransformationSequence*": _RESCALE,
+    _SHARED + "PixelMeasuresSequence[1].SpacingBetweenSlices": _SPACING,
+    _KEPT + "SpacingBetweenSlices": _SPACING,
     "ContributingEquipmentSequence[2].(0021*": _EDITION,
     _FRAMES[0] + "ConversionSourceAttributesSequence[1].ReferencedSOPInstanceUID": "19328 is a typo for 9328",
     **{
@@ -97,6 +102,7 @@ DIFFERENCES = {
             ("FrameContentSequence[1].StackID", _DIMENSIONS),
             ("FrameContentSequence[1].InStackPositionNumber", _DIMENSIONS),
             ("UnassignedPerFrameConvertedAttributesSequence[1].(01f1,1002)", _SWAPPED),
+            ("PixelValueTransformationSequence*", _RESCALE),
         )
     },
 }
