@@ -56,7 +56,7 @@ E7 | C.8.15.2, 22.3 | CT and PET only MONOCHROME2: others converted losslessly, 
 E8 | C.8.22.3 | PET: Bits Allocated = Bits Stored = 16, High Bit 15 (sign-extend signed data)
 E9 | A.70-72 tbl | Pixel Measures, Plane Position, Plane Orientation, Frame Type, Frame Content present for every frame
 E10 | A.70/A.72 | Frame VOI LUT present (CT, PET); window values multi-valued kept
-E11 | A.70/A.72 | Pixel Value Transformation present (CT, PET); Rescale Type from the source, else HU, US or PET Units
+E11 | A.70 | Pixel Value Transformation present (CT, PET); Rescale Type HU, else US; units as mappings
 E12 | A.70-72 | Frame Content per-frame only; Frame Acquisition Number/DateTime from source; not shared
 E13 | A.70-72 | Referenced Image group if any source has Referenced Image Sequence, values kept per frame
 E14 | C.8.13.2/15.2/22.3 | Referenced Image Evidence Sequence lists every target
@@ -87,7 +87,7 @@ E38 | C.8.13.1, 15.2, 22.3 | Burned In Annotation at top level only NO and never
 E39 | same | Lossy 01 in any source gives 01 with ratio and method; 00 never invented
 E40 | A.70-72 | Acquisition Context, Frame of Reference, Series modules present; Presentation LUT Shape IDENTITY
 E41 | A.71, C.3.5 | MR: Frame VOI LUT and Pixel Value Transformation present when sources carry the values
-E42 | A.70/72 | CT and PET without window: a stated deterministic rule, or left classic; VOI LUT Sequence not lost
+E42 | A.70/72 | CT and PET without window: one a source series, marked as default, frozen; VOI LUT Sequence not lost
 E43 | A.N1-3.1.3.1 | Generated GSPS: own series, Conversion Source, Contributing Equipment; referenced from PET too
 E44 | C.8.16.2 | Volume Based Calculation Technique NONE if ORIGINAL; MIXED allowed where information lacks
 E45 | FG n.5, C.7.3.1 | Source series in Related Series Sequence, purpose (121326, DCM); never rewritten
@@ -95,6 +95,7 @@ E46 | ZZZB | A home that changes VR or precision keeps the original in Unassigne
 E47 | C.8.13.2 | Evidence items need a Series UID: targets are waited for; unresolved ones reported, never guessed
 E48 | C.3.5 | Curves, Graphic Annotation: converted, or the image left classic (G3 forbids loss)
 E49 | FG | Nothing in Unassigned Shared that the top level has with the same value; Number of Frames 1 dropped
+E53 | C.7.6.16.2 | Pixel Value Transformation per frame; Spacing Between Slices of regular stacks
 E52 | FG.1-1 | No UID, SOP Class or attribute that says how to read pixels in Unassigned groups; all come back
 ## Enhanced -> classic
 K1 | C.3.5 | SOP Class is the modality's classic class, also from Legacy Converted

@@ -43,6 +43,9 @@ GRAYSCALE = ("MONOCHROME1", "MONOCHROME2")
 # Color of MR images (C.8.13.1.1.2) with Samples per Pixel and whether it may be compressed; others stay classic.
 MR_COLORS = {"RGB": (3, (True, False)), "YBR_FULL_422": (3, (True,)), "YBR_RCT": (3, (True,)), "YBR_ICT": (3, (True,))}
 
+# Planar Configuration, encoded. The classes have the first one only (C.8.13.1.1.2).
+BY_PIXEL, BY_PLANE = b"\0\0", b"\1\0"
+
 _PALETTES = tuple(f"{color}PaletteColorLookupTable{part}" for color in ("Red", "Green", "Blue") for part in
                   ("Descriptor", "Data"))  # fmt: skip
 
@@ -108,6 +111,11 @@ class PixelDescription:
     def complement(self) -> int:
         """What a stored value and its inverse add up to."""
         return -1 if self.signed else (1 << self.stored) - 1
+
+    @property
+    def planes(self) -> bool:
+        """Whether samples of one color stand together, uncompressed (Planar Configuration 1, C.7.6.3.1.3)."""
+        return not self.compressed and self.shape[2] > 1 and bool(self.layout) and self.layout[0] == BY_PLANE
 
     @property
     def padding_after(self) -> int | None:
@@ -281,6 +289,8 @@ def plan_pixels(modality: str, sources: Iterable[PixelDescription], padding: int
     if first.compressed:
         return PixelPlan(first)
     target = replace(first, syntax="native", overlay_bits=False)
+    if first.planes:
+        target = replace(target, layout=(BY_PIXEL, *first.layout[1:]))
     if first.grayscale:
         allocated, stored = next(
             bits
@@ -304,12 +314,13 @@ def _elements(target: PixelDescription, sources: Sequence[PixelDescription]) -> 
         ("limit", "PixelPaddingRangeLimit", vr),
     )
     return dataset(
+        *([make("PlanarConfiguration", 0)] if sources[0].planes else []),
         *(
             make(keyword, getattr(target, name), vr=vr)
             for name, keyword, vr in wanted
             if getattr(target, name) is not None
             and any(getattr(source, name) != getattr(target, name) for source in sources)
-        )
+        ),
     )
 
 
@@ -323,6 +334,8 @@ def steps(source: PixelDescription, target: PixelDescription) -> tuple[Step, ...
         if source.length_read != source.length:
             found.append(("first", source.length))
     if not source.grayscale:
+        if source.planes and not target.planes:
+            found.append(("by_pixel", source.shape[2]))
         return tuple(found)
     width = target.allocated
     by = source.high + 1 - source.stored
@@ -350,6 +363,8 @@ def undoing(target: PixelDescription, source: PixelDescription) -> tuple[Step, .
         return ()
     first: list[Step] = [("swap", 2)] if target.swapped_words else []
     if not source.grayscale:
+        if source.planes and not target.planes:
+            first.append(("by_plane", source.shape[2]))
         return tuple(first)
     width = target.allocated
     low = (1 << width) - 1

@@ -14,15 +14,16 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from gateway.conversion.pixels import BY_PLANE
 from gateway.errors import ConversionError
 from gateway.objects.elements import DataSet, integer, items, raw, text
 from gateway.objects.part10 import Header
 from gateway.objects.recipe import Recipe, frame_bytes
 
 _AS_THEY_ARE = (
-    "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "PixelAspectRatio", "PixelRepresentation"
+    "Rows", "Columns", "SamplesPerPixel", "PixelAspectRatio", "PixelRepresentation"
 )  # fmt: skip
-_ENCODING = ("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit")
+_ENCODING = ("PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit")
 
 
 def check_pixels(
@@ -218,12 +219,27 @@ def check_same_values(
     one, other = _Pixels.of(image), _Pixels.of(top)
     if one.allocated not in (8, 16) or other.allocated not in (8, 16):
         raise ConversionError(where, "has pixels that cannot be compared", found=other.allocated)
+    if (planes := raw(image, "PlanarConfiguration")) != raw(top, "PlanarConfiguration"):
+        _check_planes(where, image, was, now, planes == BY_PLANE)
+        return
     # Pixels that only now are padding are expected to be what no value is.
     expected, values = _expected(one, other), _values(other)
     before, after = _words(was, one), _words(now, other, big_endian=big_endian)
     if len(before) != len(after) or any(
         expected[pair & 0xFFFF] != values[pair >> 16] for pair in _pairs(before, after)
     ):
+        raise ConversionError(where, "has other pixels than its source")
+
+
+def _check_planes(where: str, image: DataSet, was: bytes, now: bytes, by_plane: bool) -> None:
+    """Compare samples of 8 bits whose order alone is another (C.7.6.3.1.3): each plane is a stride of the pixels."""
+    samples = integer(image, "SamplesPerPixel") or 1
+    planes, pixels = (was, now) if by_plane else (now, was)
+    size = len(planes) // samples
+    same = len(planes) == len(pixels) and all(
+        planes[sample * size : (sample + 1) * size] == pixels[sample::samples] for sample in range(samples)
+    )
+    if not same or text(image, "PhotometricInterpretation") != "RGB" or integer(image, "BitsAllocated") != 8:
         raise ConversionError(where, "has other pixels than its source")
 
 

@@ -14,6 +14,8 @@ large number with a pixel in each of its lanes: no pixel is ever looked at alone
 ``narrow``              16 bits to 8, the high ones dropped
 ``invert, width, bits`` complement of the lowest `bits` bits: ``2**bits - 1 - value``, or ``-1 - value`` of signed ones
 ``replace, width, a, b`` pixels that are `a` become `b`, both as the `width` bits that are in the frame
+``by_pixel, count``     planes of `count` samples of 8 bits become pixels, their samples side by side (C.7.6.3.1.3)
+``by_plane, count``     the other way round
 =====================  =============================================================================================
 
 `width` is Bits Allocated, 8 or 16.
@@ -96,6 +98,17 @@ def _replace(data: bytes, width: int, old: int, new: int) -> bytes:
     return (pixels ^ found * (old ^ new)).to_bytes(len(data), "little")
 
 
+def _by_pixel(data: bytes, count: int) -> bytes:
+    found, plane = bytearray(len(data)), len(data) // count
+    for sample in range(count):
+        found[sample::count] = data[sample * plane : (sample + 1) * plane]
+    return bytes(found)
+
+
+def _by_plane(data: bytes, count: int) -> bytes:
+    return b"".join(data[sample::count] for sample in range(count))
+
+
 # What each step is: the function, how many parameters it has, and how many halves of its input come out.
 _STEPS: dict[str, tuple[Callable[..., bytes], int, int]] = {
     "swap": (_swap, 1, 2),
@@ -107,6 +120,8 @@ _STEPS: dict[str, tuple[Callable[..., bytes], int, int]] = {
     "narrow": (_narrow, 0, 1),
     "invert": (_invert, 2, 2),
     "replace": (_replace, 3, 2),
+    "by_pixel": (_by_pixel, 1, 2),
+    "by_plane": (_by_plane, 1, 2),
 }
 
 

@@ -582,3 +582,32 @@ def test_E7_the_proof_refuses_a_rescale_that_does_not_fit(tmp_path: Path) -> Non
     recipe.path.write_bytes(content.replace(b"64511 ", b"64512 "))
     seal(recipe, recipe.digest)
     _proved_wrong(made, lambda segment: segment, r"do not fit the inverted pixels")
+
+
+def _by_plane(ds: Dataset) -> None:
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 1
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    values = np.random.default_rng(int(ds.InstanceNumber)).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    ds.PixelData = values.tobytes()
+
+
+def test_E4_colors_by_plane_become_colors_by_pixel_and_come_back(tmp_path: Path) -> None:
+    sources = series_of("MR", change=_by_plane)
+    made = made_of(sources, tmp_path)
+    assert made.one.PlanarConfiguration == 0
+    for source, frame in zip(sources, made.one.pixel_array, strict=True):
+        planes = np.frombuffer(source.PixelData, np.uint8).reshape(3, 8, 8)
+        assert np.array_equal(frame, np.moveaxis(planes, 0, -1))
+    files, _ = turned_back(made.files, tmp_path / "classic")
+    back = {ds.SOPInstanceUID: ds for ds in map(dcmread, files)}
+    for source in sources:
+        found = back[source.SOPInstanceUID]
+        assert found.PlanarConfiguration == 1
+        assert found.PixelData == source.PixelData
+
+
+def test_E4_the_proof_refuses_colors_in_another_order(tmp_path: Path) -> None:
+    made = made_of(series_of("MR", change=_by_plane), tmp_path)
+    wrong = ("by_plane", 3)
+    _proved_wrong(made, lambda segment: (*segment[:-1], (wrong,)), r"other pixels than its source")
