@@ -90,7 +90,6 @@ DIFFERENCES = {
     "RelatedSeriesSequence*": _RELATED,
     _SHARED + "PixelValueTransformationSequence*": _RESCALE,
     _SHARED + "PixelMeasuresSequence[1].SpacingBetweenSlices": _SPACING,
-    _KEPT + "SpacingBetweenSlices": _SPACING,
     "ContributingEquipmentSequence[2].(0021*": _EDITION,
     _FRAMES[0] + "ConversionSourceAttributesSequence[1].ReferencedSOPInstanceUID": "19328 is a typo for 9328",
     **{
