@@ -27,6 +27,7 @@ from gateway.conversion.pixels import PixelPlan, plan_pixels
 from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, frozen_targets
 from gateway.conversion.presentation import presentation_states
 from gateway.conversion.references import Target
+from gateway.conversion.related import source_series
 from gateway.conversion.spacing import stated_of
 from gateway.conversion.statements import Statements
 from gateway.conversion.survey import Survey
@@ -192,5 +193,9 @@ def _each(frames: list[Facts], read: Callable[[Facts], Header], take: Callable[[
 
 
 def _series_digest(survey: Survey, fact: Facts) -> str:
-    """Return what must be the same for two objects to share a series: patient and study, and series attributes."""
-    return hashlib.blake2b(fact.key[-1].encode() + encode(series_elements(survey)), digest_size=16).hexdigest()
+    """Return what must be the same for two objects to share a series: patient and study, and series attributes.
+
+    The source series as a related one is among them: objects of the first edition lack it, and get no companions.
+    """
+    attributes = encode(series_elements(survey)) + encode(source_series(fact.study, fact.series))
+    return hashlib.blake2b(fact.key[-1].encode() + attributes, digest_size=16).hexdigest()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from conversion.material import STUDY, Conversion, convert, reference, save_all, series_of
 from pydicom.dataset import Dataset
 
 from gateway.conversion.study import frozen_from
+from gateway.conversion.top_level import series_elements
+from gateway.objects.encode import encode
 
 
 def _first(tmp_path: Path, sources: list[Dataset]) -> tuple[Conversion, list]:
@@ -45,6 +49,18 @@ def test_late_slices_with_other_series_attributes_are_a_further_series(tmp_path:
     sources = series_of(change=[None, None, {"SeriesDescription": "renamed"}])
     first, frozen = _first(tmp_path, sources[:2])
     late = _late(tmp_path, sources[2:], frozen)
+    assert late.one.SeriesInstanceUID != first.one.SeriesInstanceUID
+    assert late.one.InstanceNumber == 1
+
+
+def test_G11_E45_late_slices_join_no_series_whose_objects_do_not_name_the_source_series(tmp_path: Path) -> None:
+    """Objects of the first edition; their record has a digest of the other series attributes alone."""
+    sources = series_of(count=4)
+    first, frozen = _first(tmp_path, sources[:3])
+    (planned,) = [made.planned for made in first.result.objects]
+    attributes = planned.frames[0].key[-1].encode() + encode(series_elements(planned.survey))
+    older = replace(frozen[0], series_attributes=hashlib.blake2b(attributes, digest_size=16).hexdigest())
+    late = _late(tmp_path, sources[3:], [older])
     assert late.one.SeriesInstanceUID != first.one.SeriesInstanceUID
     assert late.one.InstanceNumber == 1
 
