@@ -17,6 +17,7 @@ from gateway.conversion.groups import (
     frame_groups,
 )
 from gateway.conversion.identity import Identity
+from gateway.conversion.inversion import INVERTED
 from gateway.conversion.kept import PER_FRAME, SHARED, unassigned
 from gateway.conversion.keys import Key
 from gateway.conversion.planned import Planned
@@ -149,10 +150,11 @@ class _Builder:
         """Return what the top level says for the object as every source says it for itself, and what is to be hidden.
 
         It is named, so that it comes back. Where it is written in other bytes the sources' are kept, out of sight; so
-        is what the sources said of pixels that are other ones now.
+        is what the sources said of pixels that are inverted now.
         """
         named: list[int] = []
-        hidden: set[Key] = set(self.shared_originals)
+        inverted = any(fact.description.inverted for fact in self.planned.frames)
+        hidden: set[Key] = set(self.shared_originals) & INVERTED if inverted else set()
         for key, element in (self.shared | self.shared_originals).items():
             if isinstance(key, int) and key in ENHANCED_ONLY and not is_empty(element) and self._at_top(key, element):
                 if element.value == self.said[key].value:
@@ -230,14 +232,11 @@ class _Builder:
             if self._is_needed(key, element, groups)
         }
         # What the source said of pixels that are other ones now, if not all sources said it.
-        changed: dict[Key, Element] = {
-            tag: element for tag, element in originals(ds).items() if tag not in self.shared_originals
-        }
-        rest |= changed
+        rest |= {tag: element for tag, element in originals(ds).items() if tag not in self.shared_originals}
         return dataset(
             *own.values(),
             sequence("FrameContentSequence", frame_content),
-            sequence(PER_FRAME, unassigned(rest.items(), hidden=changed)),
+            sequence(PER_FRAME, unassigned(rest.items(), hidden=INVERTED if fact.description.inverted else ())),
             sequence("ConversionSourceAttributesSequence", source),
         )
 

@@ -39,6 +39,11 @@ _EXTREMES = (("SmallestImagePixelValue", "LargestImagePixelValue"),
 _MAPPED = (("RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped"),
            ("DoubleFloatRealWorldValueFirstValueMapped", "DoubleFloatRealWorldValueLastValueMapped"))  # fmt: skip
 
+# Of which an image says nothing any more that holds, once its pixels are inverted.
+INVERTED = frozenset(
+    map(tag_of, ("RescaleSlope", "RescaleIntercept", *sum(_EXTREMES, ()), "RealWorldValueMappingSequence"))
+)
+
 
 def homogenised(ds: DataSet, pixels: PixelDescription) -> DataSet:
     """Return a header as the object's pixels need it: as it is, unless they are inverted.

@@ -1,7 +1,7 @@
 """Items of the unassigned attributes: what a source says and no other place of the object has (PS3.3 C.7.6.16.2.FG).
 
 Web viewers lay the items of functional groups over the object. So nothing stands there that would then pass for the
-object's own identity or pixels: no UID, nothing of `PIXELS`, nothing about pixels that are other ones now, and no empty
+object's own identity or pixels: no UID, nothing of `PIXELS`, nothing about values that are inverted now, and no empty
 value, which says that the source had none where the object has one (E52). What the way back needs of them is in a
 private element, as a data set of its own. What the top level says for the multi-frame object as every source says it
 for itself is named in another one, and not said twice (E49).

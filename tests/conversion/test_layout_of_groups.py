@@ -136,7 +136,7 @@ def test_E52_what_a_source_said_of_pixels_that_are_others_now_is_out_of_sight(
     plain_ones = {"PixelPaddingValue": None}
     sources = series_of(modality, change=[inverted if n in where else plain_ones for n in range(3)])
     made = made_of(sources, tmp_path)
-    false = {"RescaleSlope", "RescaleIntercept", "RescaleType", *PIXEL_VALUES}
+    false = {"RescaleSlope", "RescaleIntercept", *PIXEL_VALUES}
     for ds in made.objects:
         for is_unassigned, one in groups_of(ds):
             assert not is_unassigned or not false & {element.keyword for element in one}

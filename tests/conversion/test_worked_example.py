@@ -35,7 +35,7 @@ SLIPS = {
 
 _UID = "made by the converter; the UIDs of the listing are examples (C.3.5 note 1)"
 _EQUIPMENT = "names the converter at work, not PixelMed; institution is Type 3 (C.12.1)"
-_MARKS = "says that no source has Anatomic Region and Content Time, which the object has, where no viewer sees it (E52)"
+_MARKS = "says what no source has and the object must, or may, say; where no viewer sees it (E52)"
 _EDITION = "edition and model of the converter, where no reader takes them for the scanner's (E53)"
 _RESCALE = "stands with each frame, as some readers drop a shared one (E53)"
 _SPACING = "a regular stack has it, computed from the positions (E53)"
