@@ -17,6 +17,7 @@ from conversion.material import (
     item,
     made_of,
     other,
+    reference,
     save,
     save_all,
     series_of,
@@ -104,18 +105,20 @@ def test_K6_images_of_an_enhanced_object_alone_are_in_their_own_series(tmp_path:
     assert not any("RelatedSeriesSequence" in ds for ds in images.values())
 
 
-@pytest.mark.parametrize("make", [gsps, key_object, lambda targets: other(SR, 1, structured(targets))])
+def scout(targets: list[Dataset]) -> Dataset:
+    """Return a localizer, which stays classic, and refers to images that do not."""
+    change = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ReferencedImageSequence": [reference(targets[0])]}
+    return slice_of("CT", 9, change, series=SECOND)
+
+
+@pytest.mark.parametrize("make", [gsps, key_object, scout, lambda targets: other(SR, 1, structured(targets))])
 def test_K8_a_copy_turned_back_is_in_the_series_of_its_source(make: Callable, tmp_path: Path) -> None:
     sources = series_of()
     document = make(sources[:2])
     made = made_of([*sources, document], tmp_path / "in")
     copy = made.copy(document)
     assert source_series(copy) == document.SeriesInstanceUID
-    (found,) = [
-        ds
-        for ds in back([*made.files, save(copy, tmp_path / "copy.dcm")], tmp_path / "back").values()
-        if ds.SOPClassUID == document.SOPClassUID
-    ]
+    found = back([*made.files, save(copy, tmp_path / "copy.dcm")], tmp_path / "back")[document.SOPInstanceUID]
     assert (found.SOPInstanceUID, found.SeriesInstanceUID) == (document.SOPInstanceUID, document.SeriesInstanceUID)
     assert "RelatedSeriesSequence" not in found
 
