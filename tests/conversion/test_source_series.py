@@ -26,6 +26,7 @@ from conversion.material import (
 )
 from conversion.reading import source_series
 from conversion.resolving import every_reference_resolves
+from conversion.test_extraction import simple, taken
 from conversion.test_updates import SR, gsps, key_object
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -277,3 +278,12 @@ def test_E45_what_is_no_sequence_keeps_a_series_classic_with_the_reason(tmp_path
     made = convert(paths, tmp_path / "out")
     assert not made.objects
     assert all("(0008,1250)" in reason for reason in made.kept.values()), made.kept
+
+
+def test_K6_frames_taken_out_of_an_object_still_tell_their_series(tmp_path: Path) -> None:
+    sources = series_of("PT", count=4, change={"BitsStored": 12, "HighBit": 11})
+    taken(made_of(sources, tmp_path).files[0], simple(2, 3), tmp_path)
+    (path,) = [path for path in tmp_path.glob("*.dcm") if dcmread(path).get("NumberOfFrames") == 2]
+    images = back([path], tmp_path / "back")
+    assert set(images) == {source.SOPInstanceUID for source in sources[1:3]}
+    assert {(str(ds.SeriesInstanceUID), ds.BitsStored) for ds in images.values()} == {(SERIES, 12)}
