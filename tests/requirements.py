@@ -62,7 +62,7 @@ E13 | A.70-72 | Referenced Image group if any source has Referenced Image Sequen
 E14 | C.8.13.2/15.2/22.3 | Referenced Image Evidence Sequence lists every target
 E15 | A.70-72 | Derivation Image FG if any source has Source Image Sequence; values kept
 E16 | C.8.13.2/15.2/22.3 | Source Image Evidence Sequence lists every target
-E17 | C.7.6.16.2.5/6 | Purpose of Reference Code and Derivation Code present (Type 1 / 1C)
+E17 | C.7.6.16.2.5/6 | Codes of purpose and derivation kept, none invented; demanded only by the true Enhanced classes
 E18 | A.70-72 | Frame Anatomy from Anatomic Region Sequence or Body Part Examined; Frame Laterality not empty
 E19 | A.70/A.72 | Irradiation Event Identification FG if Irradiation Event UID present in any source
 E20 | C.8.16.1.4 | Value 4 of Image and Frame Type: NONE if ORIGINAL, standard terms kept, else empty; original kept

@@ -23,8 +23,8 @@ from gateway.objects.stream import FileSource
 
 if TYPE_CHECKING:
     from gateway.conversion.facts import Facts
+    from gateway.conversion.outcome import Converted, Made, StudyConversion
     from gateway.conversion.planned import Planned
-    from gateway.conversion.study import Converted, Made, StudyConversion
     from gateway.objects.part10 import Header
 
 # Files whose digests may lag behind the reading of headers.

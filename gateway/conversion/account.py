@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.conversion.facts import Facts
-    from gateway.conversion.study import StudyConversion
+    from gateway.conversion.outcome import StudyConversion
 
 FRAMES = "frames"
 UNCHANGED = "unchanged"

@@ -14,7 +14,7 @@ from pathlib import Path
 from gateway.conversion.classic_names import Whole, complete, fill
 from gateway.conversion.classic_pixels import pixel_plan
 from gateway.conversion.classic_proof import prove_image
-from gateway.conversion.facts import ALREADY_ENHANCED, Facts
+from gateway.conversion.facts import Facts
 from gateway.conversion.held import CLASSIC
 from gateway.conversion.identity import EDITION, Identity
 from gateway.conversion.multiframe import MultiFrame
@@ -26,6 +26,7 @@ from gateway.conversion.references import (
     Target,
     referenced,
 )
+from gateway.conversion.refusals import ALREADY_ENHANCED
 from gateway.conversion.rewriting import Rewriter
 from gateway.conversion.top_level import FRAME_OF_REFERENCE, own_frame_of_reference
 from gateway.conversion.unfold import appended_equipment, flatten, unfold

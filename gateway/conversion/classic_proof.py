@@ -33,6 +33,7 @@ from gateway.standard.frame_type import FRAME_TYPE_SEQUENCES
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
 
 _SOURCE = tag_of("ConversionSourceAttributesSequence")
+_DERIVATION_CODE = tag_of("DerivationCodeSequence")  # edition 1 made one up for lossy images
 _WINDOW = frozenset(map(tag_of, WINDOW))
 _EQUIPMENT = tag_of("ContributingEquipmentSequence")
 _FRAME_TYPES = frozenset(map(tag_of, FRAME_TYPE_SEQUENCES.values()))
@@ -249,7 +250,7 @@ def _may_go(level: str, key: Key, element: Element, image: dict[Key, Element], o
         return False
     if key == FRAME_OF_REFERENCE:
         return text({key: element}, key) == own
-    if key in _ADDED or level.endswith(" type") or key in STAND_INS:
+    if key in _ADDED or level.endswith(" type") or key in STAND_INS or key == _DERIVATION_CODE:
         return True
     if key in _WINDOW:
         return is_empty(image.get(key))  # a default window; any other would have been kept as the image's own

@@ -6,34 +6,28 @@ Headers of a long series do not fit into a small memory, so that only these fact
 from __future__ import annotations
 
 import hashlib
-import math
-import re
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.conversion.axes import Value, tiles, values_of
-from gateway.conversion.inversion import homogenised
-from gateway.conversion.overlays import presentation_refusal, presentation_tags
-from gateway.conversion.pixels import NATIVE, NO_PIXELS, PixelDescription, description_of, problem
+from gateway.conversion.axes import Value, values_of
+from gateway.conversion.overlays import presentation_tags
+from gateway.conversion.pixels import NO_PIXELS, PixelDescription, description_of
 from gateway.conversion.references import referenced
+from gateway.conversion.refusals import all_elements, refusal
 from gateway.conversion.related import apart, copied_from
-from gateway.conversion.statements import fitting, rescale_refusal
+from gateway.conversion.statements import fitting
 from gateway.conversion.window_needs import Need, window_need
-from gateway.errors import ObjectError
 from gateway.objects.elements import (
     DataSet,
-    Element,
-    Encapsulated,
     Span,
     integer,
     items,
     numbers,
     tag_of,
-    tag_text,
     text,
     texts,
 )
@@ -41,20 +35,18 @@ from gateway.objects.encode import encode
 from gateway.objects.part10 import Header, PixelData
 from gateway.objects.remembered import remembered
 from gateway.standard.modules import MODULES
-from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
+from gateway.standard.sop_classes import CLASSIC_MODALITIES
 
 # Attributes of the modules that must not differ within an object (G17).
-_COMMON_TAGS = tuple(
-    tag_of(entry.partition(":")[0])
+COMMON = tuple(
+    entry.partition(":")[0]
     for module in (
         "Patient", "Clinical Trial Subject", "General Study", "Patient Study", "Clinical Trial Study",
         "Frame of Reference",
     )
     for entry in MODULES[module].attributes
 )  # fmt: skip
-
-# Why an enhanced object does not become a frame; it can be turned back.
-ALREADY_ENHANCED = "enhanced already"
+_COMMON_TAGS = tuple(map(tag_of, COMMON))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,146 +243,6 @@ def not_rewritable(header: Header) -> str:
         return f"irregular encoding: {twice}"
     if not (header.big_endian or header.deflated):
         return ""
-    if header.pixels is not None or any(isinstance(element.value, Span) for element in _all_elements(header.dataset)):
+    if header.pixels is not None or any(isinstance(element.value, Span) for element in all_elements(header.dataset)):
         return f"its pixel data in transfer syntax {header.transfer_syntax} cannot be passed on as they are"
     return ""
-
-
-def refusal(header: Header) -> str:
-    """Return why an instance cannot become a frame of an enhanced object, empty if it can."""
-    if header.sop_class in ENHANCED_CLASSES:
-        return ALREADY_ENHANCED
-    if header.sop_class not in CLASSIC_MODALITIES:
-        return "not a classic CT, MR or PET image"
-    for check in _CHECKS:
-        try:
-            reason = check(header)
-        except ObjectError as error:
-            reason = str(error)
-        if reason:
-            return reason
-    return ""
-
-
-_CHARACTER_SET = 0x00080005
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-
-
-def _encoding(header: Header) -> str:
-    if header.doubtful:
-        return f"irregular encoding: {header.doubtful[0]}"
-    for element in _all_elements(header.dataset):
-        if type(element.value) is bytes:
-            if element.tag == _CHARACTER_SET and _CONTROL.search(element.value.rstrip(b"\0 ")):
-                # Many readers give up at the element; in an object of its own it costs one image and not all.
-                return "Specific Character Set holds control characters"
-            continue
-        if isinstance(element.value, Span):
-            return f"{tag_text(element.tag)} has {element.value.length} bytes, which is too long for a header"
-        if isinstance(element.value, Encapsulated) and header.transfer_syntax in NATIVE:
-            return f"{tag_text(element.tag)} inside a sequence is compressed against its transfer syntax"
-    return ""
-
-
-def _all_elements(ds: DataSet) -> Iterator[Element]:
-    for element in ds.values():
-        yield element
-        if isinstance(element.value, tuple):
-            for item in element.value:
-                yield from _all_elements(item)
-
-
-def _kind(header: Header) -> str:
-    return _kind_of(header.dataset)
-
-
-@remembered
-def _kind_of(ds: DataSet) -> str:
-    kind = [value.upper() for value in texts(ds, "ImageType")]
-    if (integer(ds, "NumberOfFrames", 1) or 0) != 1:
-        return f"it has {text(ds, 'NumberOfFrames')} frames, a classic image has one"
-    if "LOCALIZER" in kind:
-        return "a localizer"
-    if "MOSAIC" in kind or "VFRAME" in kind or tiles(ds) > 1:
-        return "a mosaic holds many slices in one image"
-    if text(ds, "BurnedInAnnotation").upper() == "YES":
-        return "it has burned in annotation"
-    return ""
-
-
-def _annotations(header: Header) -> str:
-    for tag in header.dataset:
-        if tag >> 24 == 0x50 and not tag >> 16 & 1:
-            return "it has curves"
-    for keyword, what in (
-        ("EncryptedAttributesSequence", "encrypted attributes"),
-        ("ModalityLUTSequence", "a modality lookup table"),
-    ):
-        if items(header.dataset, keyword):
-            return f"it has {what}"
-    if items(header.dataset, "SourceImageSequence") and not (
-        items(header.dataset, "DerivationCodeSequence") or text(header.dataset, "LossyImageCompression") == "01"
-    ):
-        return "it names source images without saying by a code how it was derived"
-    if items(header.dataset, "VOILUTSequence") and not text(header.dataset, "WindowCenter"):
-        return "it has a VOI lookup table and no window"
-    return presentation_refusal(header)
-
-
-def _geometry(header: Header) -> str:
-    ds = header.dataset
-    for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
-        values = numbers(ds, keyword)
-        if len(values) != count:
-            return f"{keyword} is missing" if not values else f"{keyword} has {len(values)} values instead of {count}"
-        if not all(math.isfinite(value) for value in values):
-            return f"{keyword} holds a value that is no number of finite size: {text(ds, keyword)}"
-    if min(numbers(ds, "PixelSpacing")) <= 0:
-        return "Pixel Spacing is not positive"
-    row, column = numbers(ds, "ImageOrientationPatient")[:3], numbers(ds, "ImageOrientationPatient")[3:]
-    if abs(math.hypot(*row) - 1) > 0.01 or abs(math.hypot(*column) - 1) > 0.01:
-        return "Image Orientation (Patient) has no unit vectors"
-    return ""
-
-
-def _rescaling(header: Header) -> str:
-    return rescale_refusal(header.dataset, CLASSIC_MODALITIES[header.sop_class])
-
-
-def _pixel_description(header: Header) -> str:
-    pixels = description_of(header)
-    reason = problem(CLASSIC_MODALITIES[header.sop_class], pixels)
-    if not reason:
-        homogenised(header.dataset, pixels)  # refuses what cannot be inverted exactly
-    return reason
-
-
-def _pixel_bytes(header: Header) -> str:
-    pixels, description = header.pixels, description_of(header)
-    if pixels is None:
-        return "it has no pixel data"
-    expected = description.length
-    if pixels.tag != 0x7FE00010 or expected == 0:
-        return "it has no frame: " + ("float pixel data" if expected else "Rows or Columns are zero")
-    if pixels.fragments is None:
-        if description.compressed:
-            return "its pixel data are not encapsulated as its transfer syntax wants"
-        if header.big_endian and (pixels.vr, description.allocated) not in (("OW", 8), ("OW", 16), ("OB", 8)):
-            return f"its pixel data have {pixels.vr} as their value representation, which leaves their byte order open"
-        if pixels.length not in (expected, expected + expected % 2) or pixels.length < description.length_read:
-            return f"its pixel data have {pixels.length} bytes instead of {expected}"
-        return ""
-    if not description.compressed:
-        return "its pixel data are encapsulated against its transfer syntax"
-    return "" if pixels.fragments else "its pixel data have no frame"
-
-
-_CHECKS: tuple[Callable[[Header], str], ...] = (
-    _encoding,
-    _kind,
-    _annotations,
-    _geometry,
-    _rescaling,
-    _pixel_description,
-    _pixel_bytes,
-)

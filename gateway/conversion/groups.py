@@ -54,7 +54,6 @@ STAND_INS: dict[int, int | None] = {
     for keyword, home in (
         ("RescaleType", "PixelValueTransformationSequence"),
         ("AnatomicRegionSequence", "FrameAnatomySequence"),
-        ("DerivationCodeSequence", "DerivationImageSequence"),
         ("ContentDate", None),
         ("ContentTime", None),
         ("SeriesDate", None),
@@ -69,13 +68,11 @@ REAL_WORLD_VALUES = tag_of("RealWorldValueMappingSequence")
 DERIVATION_IMAGE = tag_of("DerivationImageSequence")
 FRAME_ANATOMY = tag_of("FrameAnatomySequence")
 
-# Purposes of references that do not state one: General Image calls them "significantly related, e.g. post-localizer
-# CT image" (C.7.6.1), CID 7201; and "source" (CID 7202).
+# Purposes that conversion edition 1 gave to references without one.
 LOCALIZER = code("121311", "DCM", "Localizer")
 SOURCE = code("121322", "DCM", "Source image for image processing operation")
 ADDED_PURPOSES = {REFERENCED_IMAGE: LOCALIZER, SOURCE_IMAGE: SOURCE}
 PURPOSE = tag_of("PurposeOfReferenceCodeSequence")
-LOSSY_COMPRESSION = code("113040", "DCM", "Lossy Compression")
 
 # Attributes of Frame Content (C.7.6.16.2.2) that a classic image may have or imply.
 CONTENT = (
@@ -146,8 +143,6 @@ def frame_groups(ds: DataSet, modality: str, *, legacy: bool = True) -> FrameGro
     sides = {text(item, "FrameLaterality") for item in items(groups, FRAME_ANATOMY)} - {"U"}
     if sides and not text(ds, "ImageLaterality") and not text(ds, "Laterality"):
         added.add(tag_of("ImageLaterality"))
-    if _purposes_can_go(ds):
-        added.add(PURPOSE)
     return FrameGroups(groups, content, consumed, added - STAND_INS.keys() - _TAKEN_OUT)
 
 
@@ -305,39 +300,22 @@ def _volume(ds: DataSet, first: str, kind: list[str]) -> tuple[str, str]:
 
 
 def _references(ds: DataSet, groups: Groups, consumed: set[int]) -> None:
-    """Referenced Image and Derivation Image (C.7.6.16.2.5, C.7.6.16.2.6), each reference with a purpose."""
+    """Referenced Image and Derivation Image (C.7.6.16.2.5, C.7.6.16.2.6), as the image says it.
+
+    Purposes and the code of the derivation are demanded where the class is not a Legacy Converted one; none is made up.
+    """
     if items(ds, REFERENCED_IMAGE):
-        groups[REFERENCED_IMAGE] = _with_purpose(ds[REFERENCED_IMAGE], LOCALIZER)
+        groups[REFERENCED_IMAGE] = ds[REFERENCED_IMAGE]
         consumed.add(REFERENCED_IMAGE)
     if items(ds, SOURCE_IMAGE):
-        derivation = [ds[tag] for tag in map(tag_of, ("DerivationDescription",)) if not is_empty(ds.get(tag))]
-        if items(ds, "DerivationCodeSequence"):
-            derivation.append(ds[tag_of("DerivationCodeSequence")])
-            consumed.add(tag_of("DerivationCodeSequence"))
-        else:
-            derivation.append(sequence("DerivationCodeSequence", LOSSY_COMPRESSION))
-        derivation.append(_with_purpose(ds[SOURCE_IMAGE], SOURCE))
+        parts = ("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence")
+        derivation = [ds[tag] for tag in map(tag_of, parts) if not is_empty(ds.get(tag))]
         _put(groups, "DerivationImageSequence", dataset(*derivation))
-        consumed.update((SOURCE_IMAGE, tag_of("DerivationDescription")))
-
-
-def _with_purpose(element: Element, purpose: DataSet) -> Element:
-    """Return references that all say what they are for."""
-    assert isinstance(element.value, tuple)
-    added = sequence("PurposeOfReferenceCodeSequence", purpose)
-    found = tuple(item if not is_empty(item.get(PURPOSE)) else dataset(*item.values(), added) for item in element.value)
-    return element._replace(value=found)
-
-
-def _purposes_can_go(ds: DataSet) -> bool:
-    """Tell whether purposes were added that can be told from those the image states itself."""
-    references = [(item, purpose) for tag, purpose in ADDED_PURPOSES.items() for item in items(ds, tag)]
-    bare = any(is_empty(item.get(PURPOSE)) for item, _ in references)
-    return bare and not any(items(item, PURPOSE) == (purpose,) for item, purpose in references)
+        consumed.update(element.tag for element in derivation)
 
 
 def without_added_purposes(element: Element) -> Element:
-    """Return references without the purposes that `frame_groups` adds."""
+    """Return references without the purposes that conversion edition 1 added."""
     if not isinstance(element.value, tuple):
         return element
     added = (ADDED_PURPOSES[element.tag],)

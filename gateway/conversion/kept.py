@@ -30,13 +30,21 @@ PIXELS = frozenset(
     )
 )  # fmt: skip
 
+# Even groups from 6000 to 60FF (C.9.2).
+_OVERLAYS = 0x60
+
 _SAID, _AT_TOP = key_of(SAID), key_of(SAID_AT_TOP)
 
 
 def passes_for_the_object(element: Element) -> bool:
-    """Tell whether an element of a functional group would pass for one of the object: a UID, or one of `PIXELS`."""
+    """Tell whether an element of a functional group would pass for one of the object: a UID, or one of `PIXELS`.
+
+    So would the description of an overlay that has no data (E25).
+    """
     tag = element.tag
-    return tag in PIXELS or (not is_private(tag) and "UI" in (element.vr, standard_vr(tag)))
+    if is_private(tag):
+        return False
+    return tag in PIXELS or tag >> 24 == _OVERLAYS or "UI" in (element.vr, standard_vr(tag))
 
 
 def unassigned(

@@ -28,8 +28,23 @@ _MOVES = [[bytes((value >> bit & 1) << place for value in range(256)) for place 
 
 
 def overlay_groups(ds: DataSet) -> list[int]:
-    """Return the groups of the overlay planes of an image; a group without any value is none."""
-    return sorted({tag >> 16 for tag in _overlay_tags(tuple(ds)) if tag & 0xFFFF and not is_empty(ds[tag])})
+    """Return the groups of the overlay planes of an image; a group without any value, and one without data, is none."""
+    return sorted(_groups(ds) - _void_groups(ds))
+
+
+def _groups(ds: DataSet) -> set[int]:
+    return {tag >> 16 for tag in _overlay_tags(tuple(ds)) if tag & 0xFFFF and not is_empty(ds[tag])}
+
+
+def _void_groups(ds: DataSet) -> set[int]:
+    """Return groups that describe an overlay which is not there: it would be in Overlay Data, and there are none."""
+    return {
+        group
+        for group in _groups(ds)
+        if is_empty(ds.get(group << 16 | DATA))
+        and integer(ds, group << 16 | BITS_ALLOCATED, 1) == 1
+        and not integer(ds, group << 16 | BIT_POSITION, 0)
+    }
 
 
 @lru_cache(maxsize=64)
@@ -41,6 +56,9 @@ def _overlay_tags(tags: tuple[int, ...]) -> frozenset[int]:
 def presentation_tags(ds: DataSet) -> set[int]:
     """Return the tags of what a presentation state takes over from an image: nothing of it stays in the image."""
     found = set(_overlay_tags(tuple(ds)))
+    if found:
+        void = _void_groups(ds)
+        found = {tag for tag in found if tag >> 16 not in void}
     if items(ds, GRAPHIC_ANNOTATION):
         found.add(GRAPHIC_ANNOTATION)
     if found:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from gateway.conversion.classic import ClassicPlan, plan_classic
 from gateway.conversion.closure import closed_under_references
 from gateway.conversion.default_windows import default_windows
-from gateway.conversion.facts import ALREADY_ENHANCED, Facts
+from gateway.conversion.facts import Facts
 from gateway.conversion.following import Following
 from gateway.conversion.grouping import find_twins, frame_order, grouped
 from gateway.conversion.held import CLASSIC, ENHANCED, NOTHING, VIEWS, Held
@@ -27,7 +27,9 @@ from gateway.conversion.pixels import PixelPlan, plan_pixels
 from gateway.conversion.planned import Frozen, Plan, Planned, Unplannable, frozen_targets
 from gateway.conversion.presentation import presentation_states
 from gateway.conversion.references import Target
+from gateway.conversion.refusals import ALREADY_ENHANCED
 from gateway.conversion.related import source_series
+from gateway.conversion.scattered import without_scattered
 from gateway.conversion.spacing import stated_of
 from gateway.conversion.statements import Statements
 from gateway.conversion.survey import Survey
@@ -83,7 +85,7 @@ def make_plan(
     settled = sorted((one.facts for one in held.dependants), key=frame_order)
     find_twins([*ordered, *settled], plan)
     images = _classic(ordered, settled, plan, identity, held, resolve) if CLASSIC in views else ClassicPlan()
-    groups = list(grouped(ordered, plan))
+    groups = without_scattered(list(grouped(ordered, plan)), plan, read)
     if ENHANCED not in views:
         plan.kept.update((fact.name, "classic already") for group in groups for fact in group)
         groups = []

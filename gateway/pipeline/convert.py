@@ -28,14 +28,8 @@ from gateway.conversion.classic import NEW, RESTORED
 from gateway.conversion.headers import Headers
 from gateway.conversion.held import Dependant, Held
 from gateway.conversion.identity import Identity
-from gateway.conversion.study import (
-    Converted,
-    Made,
-    SourceFile,
-    StudyConversion,
-    convert_facts,
-    gather_all,
-)
+from gateway.conversion.outcome import Converted, Made, StudyConversion
+from gateway.conversion.study import SourceFile, convert_facts, gather_all
 from gateway.errors import ArchiveError, DamagedError, ResourceError
 from gateway.objects.recipe import top_level
 from gateway.observe import LOGGER, event, fault, warning

@@ -16,9 +16,9 @@ from gateway.archive.rows import RECEIVED, InstanceRow, Settlement
 from gateway.archive.views import NO_VIEW
 from gateway.conversion.classic import NEW
 from gateway.conversion.held import ENHANCED
+from gateway.conversion.outcome import frozen_from
 from gateway.conversion.planned import Frozen
 from gateway.conversion.presentation import PresentationState
-from gateway.conversion.study import frozen_from
 from gateway.observe import warning
 from gateway.standard.sop_classes import CLASSIC_MODALITIES, ENHANCED_CLASSES
 

@@ -20,7 +20,8 @@ from gateway.archive.rows import InstanceRow
 from gateway.conversion.headers import Headers
 from gateway.conversion.held import Held
 from gateway.conversion.identity import Identity
-from gateway.conversion.study import SourceFile, convert_facts, frozen_from, gather_all
+from gateway.conversion.outcome import frozen_from
+from gateway.conversion.study import SourceFile, convert_facts, gather_all
 from gateway.errors import DamagedError, GatewayError
 from gateway.observe import event, warning
 from gateway.pipeline.dependants import guises

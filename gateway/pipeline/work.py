@@ -11,8 +11,8 @@ from gateway.archive.index import Archive
 from gateway.archive.rows import InstanceRow, Settlement
 from gateway.archive.senders import differing
 from gateway.archive.views import ALL_VIEWS, View, view_named
+from gateway.conversion.outcome import StudyConversion, frozen_from
 from gateway.conversion.planned import Frozen
-from gateway.conversion.study import StudyConversion, frozen_from
 from gateway.pipeline.correction import reopened
 from gateway.pipeline.dependants import Dependants, find
 

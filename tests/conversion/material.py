@@ -18,7 +18,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from gateway.conversion.facts import Facts
 from gateway.conversion.headers import Headers
 from gateway.conversion.identity import Identity
-from gateway.conversion.study import SourceFile, StudyConversion, convert_facts, gather_all
+from gateway.conversion.outcome import StudyConversion
+from gateway.conversion.study import SourceFile, convert_facts, gather_all
 from gateway.objects.part10 import file_meta, read_header
 from gateway.objects.recipe import Recipe, digest_of
 from gateway.objects.stream import FileSource

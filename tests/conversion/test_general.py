@@ -30,7 +30,7 @@ from pydicom.uid import UID
 from tools import need_module
 
 from gateway.conversion.identity import EDITION, Identity
-from gateway.conversion.study import frozen_from
+from gateway.conversion.outcome import frozen_from
 
 CONTRIBUTION = "Legacy Enhanced Image created from Classic Images"
 

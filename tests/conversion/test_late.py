@@ -10,7 +10,7 @@ from pathlib import Path
 from conversion.material import STUDY, Conversion, convert, reference, save_all, series_of
 from pydicom.dataset import Dataset
 
-from gateway.conversion.study import frozen_from
+from gateway.conversion.outcome import frozen_from
 from gateway.conversion.top_level import series_elements
 from gateway.objects.encode import encode
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from conversion.material import frames_of, item, made_of, series_of, turned_back
 from conversion.reading import missing, plain, unfolded
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -124,6 +124,8 @@ def _add_private(ds: Dataset, wanted: list[tuple[int, int, str, int, tuple[str, 
 def test_every_attribute_is_recovered_and_turned_back(sources: list[Dataset], syntax: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = made_of(sources, Path(folder), syntax)
+        # Three images that all disagree about what no object may mix stay as they are (G17).
+        assume(not any(reason.endswith("which an enhanced image has once") for reason in made.kept.values()))
         assert not made.kept, made.kept
         by_uid = {
             str(ds.SOPInstanceUID): ds for ds in (dcmread(path) for path in sorted((Path(folder) / "in").iterdir()))

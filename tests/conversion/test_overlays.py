@@ -20,9 +20,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 from tools import need, need_module
 
+from gateway.conversion.outcome import frozen_from
 from gateway.conversion.overlays import packed_bit
 from gateway.conversion.presentation import PresentationState
-from gateway.conversion.study import frozen_from
 from gateway.standard.srgb import srgb_profile
 
 GRAYSCALE, COLOR = "1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.5.1.4.1.1.11.2"
@@ -300,7 +300,6 @@ PLANE = bitmap(1)
     [
         (overlay(PLANE, e10=("US", 0)), "its overlay 6000 has no rows or columns"),
         (overlay(PLANE, e3000=("OW", bytes(10))), "its overlay 6000 has 10 bytes of data instead of 8"),
-        (overlay(PLANE, e3000=None), "its overlay 6000 has no data"),
         (overlay(PLANE, e15=("IS", "2")), "its overlay 6000 has several frames or is compressed: (6000,0015) is 2"),
         (overlay(PLANE, e51=("US", 3)), "its overlay 6000 has several frames or is compressed: (6000,0051) is 3"),
         (overlay(PLANE, e40=("CS", "X")), "its overlay 6000 has the type X instead of G or R"),

@@ -27,7 +27,7 @@ from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from gateway.conversion.study import frozen_from
+from gateway.conversion.outcome import frozen_from
 from gateway.standard.units import PET_UNITS, SUV_UNITS
 
 BARE = {"WindowCenter": None, "WindowWidth": None}
