@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from gateway.conversion.axes import AXES, CONTRAST, MOMENT, Axis, Value, ranks
 from gateway.conversion.facts import Facts
-from gateway.objects.elements import DataSet, Element, dataset, make, sequence, tag_of
+from gateway.objects.elements import DataSet, Element, dataset, is_private, make, sequence, tag_of
 
 FRAME_CONTENT = tag_of("FrameContentSequence")
 UNASSIGNED = tag_of("UnassignedPerFrameConvertedAttributesSequence")
@@ -31,26 +31,20 @@ class Dimension:
         The indexed attribute and where it is.
     label : str
         Its name.
-    creator : str
-        Private Creator if the attribute is private.
     """
 
     pointer: int
     group: int
     label: str
-    creator: str = ""
 
     def item(self, organization: Element) -> DataSet:
         """Return the item of Dimension Index Sequence."""
-        found = [
+        return dataset(
             organization,
             _pointer("DimensionIndexPointer", self.pointer),
             _pointer("FunctionalGroupPointer", self.group),
             make("DimensionDescriptionLabel", self.label),
-        ]
-        if self.creator:
-            found.append(make("DimensionIndexPrivateCreator", self.creator))
-        return dataset(*found)
+        )
 
 
 def _pointer(keyword: str, tag: int) -> Element:
@@ -61,8 +55,6 @@ STACK = Dimension(tag_of("StackID"), FRAME_CONTENT, "Stack ID")
 POSITION = Dimension(tag_of("InStackPositionNumber"), FRAME_CONTENT, "In-Stack Position Number")
 TIME = Dimension(tag_of("TemporalPositionIndex"), FRAME_CONTENT, "Temporal Position Index")
 INSTANCE = Dimension(tag_of("InstanceNumber"), UNASSIGNED, "Instance Number")
-
-_ALWAYS = (STACK, POSITION, TIME)
 
 
 @dataclass(frozen=True)
@@ -108,26 +100,36 @@ class Indices:
             sequence("DimensionIndexSequence", *(dimension.item(uid) for dimension in self.dimensions)),
         ]
 
-    def part(self, frames: Sequence[int]) -> Indices:
-        """Return the indices of some of the frames, in this order.
+    @property
+    def with_each_frame(self) -> frozenset[int]:
+        """Tags of unassigned attributes that dimensions point at: these stand with each frame (C.7.6.17)."""
+        return frozenset(dimension.pointer for dimension in self.dimensions if dimension.group == UNASSIGNED)
 
-        What no longer varies is left out unless it is in Frame Content: only there it stays with each frame. So is
-        the number, once the rest tells frames apart.
+    def part(self, frames: Sequence[int]) -> Indices:
+        """Return the indices of some of the frames, in this order, along the same dimensions."""
+        return replace(
+            self,
+            values=tuple(self.values[frame] for frame in frames),
+            times=tuple(self.times[frame] for frame in frames) if self.times else (),
+        )
+
+    def numbered(self, numbers: Sequence[int]) -> Indices:
+        """Return indices of which no two are equal, by Instance Number where all else is the same.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Instance Number by frame.
         """
-        kept = [
-            which
-            for which, dimension in enumerate(self.dimensions)
-            if dimension in _ALWAYS or len({self.values[frame][which] for frame in frames}) > 1
-        ]
-        if self.dimensions[-1] == INSTANCE and len(kept) > 2:
-            rest = kept[:-1]
-            if len({tuple(self.values[frame][which] for which in rest) for frame in frames}) == len(frames):
-                kept = rest
-        return Indices(
-            tuple(self.dimensions[which] for which in kept),
-            tuple(tuple(self.values[frame][which] for which in kept) for frame in frames),
-            tuple(self.times[frame] for frame in frames) if self.times else (),
-            self.organization,
+        if len(set(self.values)) == len(self.values):
+            return self
+        unique = len(set(numbers)) == len(numbers)
+        order = list(map(float, numbers if unique else range(len(numbers))))
+        values = zip(self.values, _ranks_within(self.values, order), strict=True)
+        return replace(
+            self,
+            dimensions=(*self.dimensions, INSTANCE),
+            values=tuple((*own, number) for own, number in values),
         )
 
 
@@ -139,8 +141,9 @@ class Columns:
     ----------
     stacks, positions : list of int
         Stack ID and In-Stack Position Number by frame.
-    axes : list of (Axis, Dimension, list of int)
-        What else tells frames apart.
+    axes : list of (Axis, Dimension or None, list of int)
+        What else tells frames apart. A private attribute is no dimension: readers do not know what it is, and highdicom
+        cannot open an object with such an index.
     times : list of int
         Temporal Position Index by frame; empty if time tells nothing.
     repeats : list of int
@@ -150,7 +153,7 @@ class Columns:
     frames: Sequence[Facts]
     stacks: list[int]
     positions: list[int]
-    axes: list[tuple[Axis, Dimension, list[int]]] = field(default_factory=list)
+    axes: list[tuple[Axis, Dimension | None, list[int]]] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     time_is_dimension: bool = False
     repeats: list[int] = field(default_factory=list)
@@ -163,7 +166,7 @@ class Columns:
     def indices(self, organization: str = "") -> Indices:
         """Return what goes into an object of all these frames."""
         columns = [(STACK, self.stacks), (POSITION, self.positions)]
-        columns += [(dimension, values) for _, dimension, values in self.axes]
+        columns += [(dimension, values) for _, dimension, values in self.axes if dimension is not None]
         if self.time_is_dimension:
             columns.append((TIME, self.times))
         if self.repeats:
@@ -188,18 +191,12 @@ def columns_of(frames: Sequence[Facts]) -> Columns:
         column = ranks([value for value in values if value is not None])
         finer = [(*place, rank) for place, rank in zip(places, column, strict=True)]
         if len(set(finer)) > len(set(places)) and _is_grid(spots, column):
-            found.axes.append((axis, _dimension(axis, frames[0].dimension_tags[number], frames[0]), column))
+            tag = frames[0].dimension_tags[number]
+            dimension = None if is_private(tag) else Dimension(tag, UNASSIGNED, axis.keyword)
+            found.axes.append((axis, dimension, column))
             places = finer
     _add_times(found, places)
     return found
-
-
-def _dimension(axis: Axis, tag: int, frame: Facts) -> Dimension:
-    """Return the dimension of an axis whose values were read from `tag`."""
-    creator = ""
-    if tag >> 16 & 1:
-        creator = next(h.creator for h in axis.hints if h.group == tag >> 16 and h.number == tag & 0xFF)
-    return Dimension(tag, UNASSIGNED, axis.keyword, creator)
 
 
 def stacks_of(frames: Sequence[Facts]) -> list[int]:

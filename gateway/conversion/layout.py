@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.conversion.axes import AXES, CONTRAST
 from gateway.conversion.dimensions import Columns, Indices, columns_of
@@ -59,6 +59,18 @@ def laid_out(group: Sequence[Facts]) -> Iterator[Part]:
     elif _splits(columns, kinds):
         apart = kinds
     indices = columns.indices(organization_of(group))
+    yield from _told_apart(list(_parts(group, columns, volumes, order, apart, indices)))
+
+
+def _parts(
+    group: Sequence[Facts],
+    columns: Columns,
+    volumes: Sequence[tuple[int, ...]],
+    order: Sequence[int],
+    apart: Sequence[tuple[int, ...]],
+    indices: Indices,
+) -> Iterator[Part]:
+    """Yield the objects of a group, each with the dimensions of all."""
     for key in sorted(set(apart)):
         members = [which for which in order if apart[which] == key]
         why = _what(columns, members[0], len(key))
@@ -66,6 +78,22 @@ def laid_out(group: Sequence[Facts]) -> Iterator[Part]:
         for number, piece in enumerate(pieces, 1):
             size = f"part {number} of {len(pieces)} by size" if len(pieces) > 1 else ""
             yield Part([group[which] for which in piece], indices.part(piece), ", ".join(filter(None, (why, size))))
+
+
+def _told_apart(parts: list[Part]) -> Iterator[Part]:
+    """Yield parts of which no two frames share all index values within one Dimension Organization (C.7.6.17).
+
+    Objects of one group count along the same dimensions in one organization. Where nothing that can be a dimension
+    tells their frames apart, only a private attribute, each object has one of its own.
+    """
+    values = [value for part in parts for value in part.indices.values]
+    own = len(parts) > 1 and len(set(values)) < len(values)
+    for part in parts:
+        indices = part.indices
+        if own:
+            first = part.frames[0]
+            indices = replace(indices, organization=f"{indices.organization} {first.sop_instance} {first.digest}")
+        yield replace(part, indices=indices.numbered([fact.instance_number for fact in part.frames]))
 
 
 def organization_of(group: Sequence[Facts]) -> str:

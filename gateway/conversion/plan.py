@@ -158,7 +158,7 @@ def _planned(part: Part, pixels: PixelPlan, statements: Statements, read: Callab
     frames, indices = part.frames, part.indices
     modality = frames[0].modality
     added = frozenset(pixels.elements)
-    survey = Survey(modality, added=added, pixels=pixels.elements)
+    survey = Survey(modality, added=added, pixels=pixels.elements, apart=indices.with_each_frame)
     decision, looks = Decision(modality), Looks(statements)
     decision.missing.extend(missing_places(indices, modality))
 
@@ -175,7 +175,8 @@ def _planned(part: Part, pixels: PixelPlan, statements: Statements, read: Callab
         missing = tuple(decision.missing)
         planned = Planned(modality, frames, survey, pixels, indices, row.legacy, statements, missing=missing)
     else:
-        survey = Survey(modality, legacy=False, added=added | frozenset(decision.top), pixels=pixels.elements)
+        top = added | frozenset(decision.top)
+        survey = Survey(modality, legacy=False, added=top, pixels=pixels.elements, apart=indices.with_each_frame)
         _each(frames, read, lambda fact, header: survey.add(statements.of(header.dataset, fact.description)))
         indices = rehomed(indices, survey.groups, modality)
         planned = Planned(modality, frames, survey, pixels, indices, row.enhanced, statements, demanded=decision.top)

@@ -116,6 +116,8 @@ class Survey:
         Lossy compression attributes of the first frame that was compressed lossily (E39).
     frame_types : set
         Distinct Frame Types with their Common CT/MR Image Description.
+    apart : frozenset of int
+        Tags of what stands with each frame even where all have the same.
     requests : list of DataSet
         Distinct items of Request Attributes Sequence (G13).
     """
@@ -124,6 +126,7 @@ class Survey:
     legacy: bool = True
     added: frozenset[int] = frozenset()
     pixels: DataSet = field(default_factory=dict)
+    apart: frozenset[int] = frozenset()
     count: int = 0
     originals: DataSet = field(default_factory=dict)
     values: dict[Key, Element] = field(default_factory=dict)
@@ -226,7 +229,9 @@ class Survey:
     def shared(self) -> dict[Key, Element]:
         """Return what every frame has with the same value."""
         return {
-            key: element for key, element in self.values.items() if key not in self.varying and self._is_everywhere(key)
+            key: element
+            for key, element in self.values.items()
+            if key not in self.varying and key not in self.apart and self._is_everywhere(key)
         }
 
     def shared_groups(self) -> Groups:

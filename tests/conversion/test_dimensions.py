@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,24 @@ def assert_sound(made: Dataset) -> None:
         for dimension, value in zip(dimensions, content.DimensionIndexValues, strict=True):
             if dimension.FunctionalGroupPointer == Tag("FrameContentSequence"):
                 assert int(content[dimension.DimensionIndexPointer].value) == value
+    for frame in frames_of(made):
+        for dimension in dimensions:
+            assert not Tag(dimension.DimensionIndexPointer).is_private
+            # What a dimension points at stands with each frame, even where all frames of the object have the same.
+            assert dimension.DimensionIndexPointer in frame[dimension.FunctionalGroupPointer].value[0]
+
+
+def assert_told_apart(objects: list[Dataset]) -> None:
+    """No two frames of one Dimension Organization have the same index values, and its objects the same dimensions."""
+    found: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    along: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for ds in objects:
+        (organization,) = ds.DimensionOrganizationSequence
+        found[organization.DimensionOrganizationUID] += values(ds)
+        along[organization.DimensionOrganizationUID].add(tuple(labels(ds)))
+    for organization, everywhere in found.items():
+        assert len(set(everywhere)) == len(everywhere), organization
+        assert len(along[organization]) == 1
 
 
 def by_series_order(made: Conversion) -> list[Dataset]:
@@ -100,9 +119,12 @@ def test_frames_of_several_volumes_come_volume_by_volume_whatever_their_numbers(
 def test_each_contrast_of_a_place_is_an_object(keyword: str, modality: str, tmp_path: Path) -> None:
     made = by_series_order(made_of(grid(3, 2, setting(keyword), modality), tmp_path))
     assert [ds.NumberOfFrames for ds in made] == [3, 3]
-    for ds in made:
+    for number, ds in enumerate(made, 1):
         assert_sound(ds)
-        assert labels(ds) == [STACK, POSITION]
+        assert labels(ds) == [STACK, POSITION, keyword]
+        assert values(ds) == [(1, 1, number), (1, 2, number), (1, 3, number)]
+    assert_told_apart(made)
+    assert made[0].DimensionOrganizationSequence == made[1].DimensionOrganizationSequence
 
 
 def test_magnitude_and_phase_are_objects_of_their_own(tmp_path: Path) -> None:
@@ -160,8 +182,9 @@ def test_E22_echo_and_time_together(tmp_path: Path) -> None:
     # Four volumes of two slices would be too many objects; two echoes are not.
     assert [ds.NumberOfFrames for ds in by_series_order(made)] == [4, 4]
     for ds in made.objects:
-        assert labels(ds) == [STACK, POSITION, TIME]
+        assert labels(ds) == [STACK, POSITION, "EchoTime", TIME]
         assert_sound(ds)
+    assert_told_apart(made.objects)
 
 
 def test_E22_frames_nothing_but_a_number_tells_apart(tmp_path: Path) -> None:
@@ -200,14 +223,17 @@ def test_E22_b_values_of_makers_tell_frames_apart(creator: str, tag: int, vr: st
         value = (0, 500, 1000)[volume - 1]
         block.add_new(tag & 0xFF, vr, float(value) if vr == "FL" else str(value))
 
-    made = made_of(grid(2, 3, vary), tmp_path).one
-    assert labels(made)[2:] == ["DiffusionBValue"]
+    # A private attribute orders frames, and is no dimension: readers do not know what it is.
+    made = made_of(grid(2, 3, vary), tmp_path / "1").one
+    assert labels(made) == [STACK, POSITION, "Instance Number"]
     assert values(made)[::2] == [(1, 1, 1), (1, 1, 2), (1, 1, 3)]
-    pointer = made.DimensionIndexSequence[2]
-    assert pointer.DimensionIndexPrivateCreator == creator
-    for frame in frames_of(made):
-        unassigned = frame.UnassignedPerFrameConvertedAttributesSequence[0]
-        assert pointer.DimensionIndexPointer in unassigned
+    assert_sound(made)
+    volumes = made_of(grid(4, 3, vary), tmp_path / "2").objects
+    assert [ds.NumberOfFrames for ds in volumes] == [4, 4, 4]
+    assert len({ds.DimensionOrganizationSequence[0].DimensionOrganizationUID for ds in volumes}) == 3
+    for ds in volumes:
+        assert_sound(ds)
+        assert labels(ds) == [STACK, POSITION]
 
 
 def test_private_attributes_of_another_creator_say_nothing(tmp_path: Path) -> None:

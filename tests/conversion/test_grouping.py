@@ -120,7 +120,7 @@ def test_the_plan_says_order_dimensions_and_stacks(tmp_path: Path) -> None:
     one = row["objects"][0]["explain"]
     assert one["part"] == "EchoTime 10.0"
     assert one["order"] == "by Instance Number"
-    assert one["dimensions"] == ["Stack ID 1", "In-Stack Position Number 1 to 3"]
+    assert one["dimensions"] == ["Stack ID 1", "In-Stack Position Number 1 to 3", "EchoTime 1"]
     assert one["stacks"] == ["1: 3 places over 10 mm, orientation 1\\0\\0\\0\\1\\0"]
     assert "frame of reference" in one["why"]
     printed = CliRunner().invoke(main, ["convert", str(tmp_path), "--plan"]).stdout
