@@ -67,7 +67,7 @@ E18 | A.70-72 | Frame Anatomy from Anatomic Region Sequence or Body Part Examine
 E19 | A.70/A.72 | Irradiation Event Identification FG if Irradiation Event UID present in any source
 E20 | C.8.16.1.4 | Value 4 of Image and Frame Type: NONE if ORIGINAL, standard terms kept, else empty; original kept
 E21 | C.8.16.2 | Pixel Presentation, Volumetric Properties, Volume Based Calculation Technique present and true
-E22 | C.7.6.17 | Time and space indexed in 4D; volumes split along standard attributes; no indices collide; none is private
+E22 | C.7.6.17 | Time and space indexed in 4D; volumes split along standard attributes; no indices collide
 E23 | C.8.22.3 | PET: Content Qualification present
 E24 | C.3.5 | All optional standard attributes with a home in a Module/FG go there
 E25 | C.3.5 | No overlay in the output; each is in a presentation state that applies to its frame, and is pointed at
