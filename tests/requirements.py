@@ -94,6 +94,8 @@ E45 | FG n.5, C.7.3.1 | Source series in Related Series Sequence, purpose (12132
 E46 | ZZZB | A home that changes VR or precision keeps the original in Unassigned too
 E47 | C.8.13.2 | Evidence items need a Series UID: targets are waited for; unresolved ones reported, never guessed
 E48 | C.3.5 | Curves, Graphic Annotation: converted, or the image left classic (G3 forbids loss)
+E50 | C.8.16.1, C.8.13.3 | Frame Type value 4, Complex Image Component, Acquisition Contrast from where they are stated
+E51 | C.7.6.16 | Standard elements inside documented private sequences fill standard homes; these stay as they were
 E49 | FG | Nothing in Unassigned Shared that the top level has with the same value; Number of Frames 1 dropped
 E53 | C.7.6.16.2 | Pixel Value Transformation per frame; Spacing Between Slices of regular stacks
 E52 | FG.1-1 | No UID, SOP Class or attribute that says how to read pixels in Unassigned groups; all come back

@@ -7,17 +7,20 @@ one date and one time as a datetime, an offset from a reference time. Nothing is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
+from gateway.conversion.axes import private
 from gateway.objects.elements import (
     DataSet,
     Element,
     dataset,
     integer,
     is_empty,
+    items,
     make,
+    raw,
     sequence,
     settle_vr,
     standard_vr,
@@ -25,8 +28,18 @@ from gateway.objects.elements import (
     text,
     texts,
 )
+from gateway.standard.enhanced_mr import TERMS as MR_TERMS
 from gateway.standard.enhanced_pet import CORRECTIONS
+from gateway.standard.frame_type import (
+    ACQUISITION_CONTRASTS,
+    COMPLEX_COMPONENTS,
+    DERIVED_CONTRASTS,
+    NUMBERED_COMPONENTS,
+)
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
+from gateway.standard.private_hints import COMPONENT, ENHANCED_ITEM
+
+CONTRASTS = MR_TERMS["AcquisitionContrast"]
 
 _TIME = re.compile(r"(\d\d){1,3}(\.\d{1,6})?")
 _DATE = re.compile(r"\d{8}")
@@ -157,9 +170,42 @@ def _correction(ds: DataSet, keyword: str) -> Element | None:
     return make(keyword, "YES" if CORRECTIONS[keyword] in applied else "NO") if applied else None
 
 
+def _beside(ds: DataSet, keyword: str) -> str:
+    """Return what the maker's item of the enhanced image's attributes says, empty if there is none (E51)."""
+    found = private(ds, ENHANCED_ITEM)
+    said = items({found.tag: found}, found.tag) if found is not None else ()
+    return text(said[0], keyword) if len(said) == 1 else ""
+
+
+def _by_image_type(ds: DataSet, terms: Mapping[str, str]) -> str:
+    """Return what the values of Image Type from the third on stand for, empty unless they stand for one thing."""
+    found = {terms[value] for value in texts(ds, "ImageType")[2:] if value in terms}
+    return found.pop() if len(found) == 1 else ""
+
+
 def _complex_component(ds: DataSet, keyword: str) -> Element | None:
-    terms = [value for value in texts(ds, "ImageType")[2:] if value in ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")]
-    return make(keyword, terms[0]) if len(set(terms)) == 1 else None
+    """Return Complex Image Component wherever the source states it (E50)."""
+    said = _beside(ds, keyword)
+    term = said if said in NUMBERED_COMPONENTS else _by_image_type(ds, COMPLEX_COMPONENTS)
+    if not term:
+        number = private(ds, COMPONENT)
+        which = integer({number.tag: number}, number.tag) if number is not None else None
+        term = NUMBERED_COMPONENTS[which] if which is not None and 0 <= which < len(NUMBERED_COMPONENTS) else ""
+    return make(keyword, term) if term else None
+
+
+def _contrast(ds: DataSet, keyword: str) -> Element | None:
+    """Return Acquisition Contrast wherever the source states it (E50)."""
+    said = _beside(ds, keyword)
+    term = said if said in CONTRASTS else _by_image_type(ds, ACQUISITION_CONTRASTS)
+    return make(keyword, term) if term else None
+
+
+def derived_contrast(ds: DataSet) -> str:
+    """Return value 4 of the Frame Type of a derived image: a standard term, wherever the source states it (E50)."""
+    own = texts(ds, "FrameType")[3:] or tuple(_beside(ds, "FrameType").split("\\")[3:])
+    stated = [value.strip() for value in raw(ds, "ImageType").upper().decode("latin-1").split("\\")][2:]
+    return next((value for value in (*own, *stated) if value in DERIVED_CONTRASTS and value != "NONE"), "")
 
 
 def _gradient_direction(ds: DataSet, keyword: str) -> Element | None:
@@ -182,6 +228,7 @@ _DERIVED: dict[str, Callable[[DataSet, str], Element | None]] = {
     "SpatialPresaturation": _scan_option({"SP": "SLAB"}),
     "SpectrallySelectedSuppression": _scan_option({"FS": "FAT"}),
     "ComplexImageComponent": _complex_component,
+    "AcquisitionContrast": _contrast,
     "DiffusionGradientDirectionSequence": _gradient_direction,
     **dict.fromkeys(CORRECTIONS, _correction),
 }

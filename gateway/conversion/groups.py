@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Hashable, Iterator
 from typing import NamedTuple
 
-from gateway.conversion.enhanced_values import enhanced_value, is_verbatim
+from gateway.conversion.enhanced_values import derived_contrast, enhanced_value, is_verbatim
 from gateway.conversion.identity import code
 from gateway.conversion.macro_groups import Made, macro_groups
 from gateway.objects.elements import (
@@ -30,7 +30,6 @@ from gateway.objects.remembered import remembered
 from gateway.standard.anatomy import BODY_PARTS, SIDES
 from gateway.standard.enhanced import COMMON_TERMS
 from gateway.standard.frame_type import (
-    DERIVED_CONTRASTS,
     FRAME_TYPE_SEQUENCES,
     VOLUMETRIC_TERMS,
 )
@@ -266,9 +265,7 @@ def frame_type(ds: DataSet, modality: str) -> DataSet:
     kind = [value.strip() for value in raw(ds, "ImageType").upper().decode("latin-1").split("\\")]
     first = kind[0] if kind and kind[0] in ("ORIGINAL", "DERIVED") else "DERIVED"
     third = kind[2] if len(kind) > 2 and kind[2] else "VOLUME"
-    contrast = "NONE"
-    if first == "DERIVED":
-        contrast = next((value for value in kind[3:] if value in DERIVED_CONTRASTS), "")
+    contrast = "NONE" if first == "ORIGINAL" else derived_contrast(ds)
     properties, technique = _volume(ds, first, kind)
     color = "TRUE_COLOR" if text(ds, "PhotometricInterpretation") == "RGB" else "MONOCHROME"
     described = ("ComplexImageComponent", "AcquisitionContrast") if modality == "MR" else ()

@@ -21,6 +21,25 @@ DERIVED_CONTRASTS = frozenset(
     )
 )  # fmt: skip
 
+# Values of Image Type, from the third on, by which makers say what an MR image shows of the complex signal and of which
+# contrast it is (C.8.13.3.1): the standard's own terms, and those of Siemens, Philips, UIH and Canon (M, M_FFE, ...).
+COMPLEX_COMPONENTS: dict[str, str] = {
+    **{term: term for term in ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")},
+    **{
+        letter + suffix: component
+        for letter, component in (("M", "MAGNITUDE"), ("P", "PHASE"), ("R", "REAL"), ("I", "IMAGINARY"))
+        for suffix in ("", "_SE", "_FFE", "_IR")
+    },
+    "PHASE MAP": "PHASE",
+}
+# By the number that GE writes.
+NUMBERED_COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
+ACQUISITION_CONTRASTS: dict[str, str] = {
+    **{term: term for term in ("DIFFUSION", "PERFUSION", "FLOW_ENCODED", "FLUID_ATTENUATED", "PROTON_DENSITY", "STIR",
+                               "TAGGING", "TOF", "T2_STAR")},
+    "PERFUSION_FFE": "PERFUSION",
+}  # fmt: skip
+
 # Words in Image Type that tell how a derived image was made: Volumetric Properties and Volume Based Calculation
 # Technique (tables C.8-133, C.8-134). The first that is found decides; of a derived image without any the technique is
 # MIXED, which C.8.16.2.1.3 allows where a legacy converted image lacks the information.

@@ -1,7 +1,8 @@
 """Private attributes that say what no standard attribute of a classic image says.
 
-They are looked at to tell frames apart and to put them in order, and to recognise images that hide many slices in one;
-never copied into standard attributes. A row counts only where its creator has reserved the block (PS3.5 7.8.1).
+They are looked at to tell frames apart and to put them in order, to recognise images that hide many slices in one, and
+for what an enhanced image has to say of its frames; the private attribute stays as it was. A row counts only where its
+creator has reserved the block (PS3.5 7.8.1).
 """
 
 from __future__ import annotations
@@ -48,6 +49,13 @@ LABELS = (Hint("Philips MR Imaging DD 005", 0x2005, 0x29, "CS"),)
 
 # Number of the cardiac or dynamic phase.
 PHASES = (Hint("Philips Imaging DD 001", 0x2001, 0x08, "IS"),)
+
+# Standard attributes of the enhanced image that a maker writes beside its classic one: the item of a private sequence.
+ENHANCED_ITEM = Hint("Philips MR Imaging DD 005", 0x2005, 0x0F, "SQ")
+
+# What a pixel is of the complex signal: 0 magnitude, 1 phase, 2 real, 3 imaginary (GE: Image Type (real, imaginary,
+# phase, magnitude)).
+COMPONENT = Hint("GEMS_PARM_01", 0x0043, 0x2F, "SS")
 
 # Slices that one image holds side by side.
 TILES = (

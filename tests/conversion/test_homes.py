@@ -13,10 +13,12 @@ from conversion.material import (
     made_of,
     series_of,
     shared_of,
+    turned_back,
     unassigned,
     unassigned_shared,
 )
 from conversion.reading import missing, unfolded
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 GATED = {"ScanOptions": "CG", "HeartRate": "60", "LowRRValue": "900", "HighRRValue": "1100", "NominalInterval": "1000"}
@@ -148,7 +150,7 @@ def test_E18_E24_the_structure_stands_beside_its_region(tmp_path: Path) -> None:
     [
         ({"ComplexImageComponent": "PHASE"}, "PHASE"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "OTHER", "MAGNITUDE"]}, "MAGNITUDE"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, None),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "OTHER"]}, None),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "REAL", "IMAGINARY"]}, None),
     ],
 )
@@ -241,3 +243,85 @@ def test_G9_patient_and_study_attributes_without_a_value_stay(tmp_path: Path) ->
     made = made_of(series_of("CT", 2, empties | {"StationName": ""}), tmp_path).one
     assert all(keyword in made and not made[keyword].value for keyword in empties)
     assert "StationName" not in made
+
+
+def described(made: Dataset, frame: int = 0) -> Dataset:
+    return group(made, frame, "MRImageFrameTypeSequence")
+
+
+@pytest.mark.parametrize(
+    ("values", "component", "contrast"),
+    [
+        (["M", "ND", "NORM"], "MAGNITUDE", None),
+        (["M_FFE", "M", "FFE"], "MAGNITUDE", None),
+        (["P", "ND"], "PHASE", None),
+        (["PHASE MAP", "P", "FFE"], "PHASE", None),
+        (["R_IR", "R", "IR"], "REAL", None),
+        (["OTHER", "I"], "IMAGINARY", None),
+        (["DIFFUSION", "NONE", "ND"], None, "DIFFUSION"),
+        (["PERFUSION_FFE", "PERFUSION", "FFE"], None, "PERFUSION"),
+        (["M", "P"], None, None),  # says two things
+        (["OTHER"], None, None),
+        (["MPR", "MIXED"], None, None),
+    ],
+)
+def test_E50_what_image_type_says_of_component_and_contrast(
+    values: list[str], component: str | None, contrast: str | None, tmp_path: Path
+) -> None:
+    made = made_of(series_of("MR", change={"ImageType": ["ORIGINAL", "PRIMARY", *values]}), tmp_path).one
+    assert described(made).get("ComplexImageComponent") == component
+    assert described(made).get("AcquisitionContrast") == contrast
+    assert made.get("ComplexImageComponent") == component
+    assert made.get("AcquisitionContrast") == contrast
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND"], "DIFFUSION"),
+        (["DERIVED", "PRIMARY", "ADC"], "ADC"),
+        (["DERIVED", "SECONDARY", "M", "ND", "T2_MAP"], "T2_MAP"),
+        (["DERIVED", "SECONDARY", "MPR", "CSA MPR", "", "NONE"], ""),
+        (["ORIGINAL", "PRIMARY", "M", "ADC"], "NONE"),
+    ],
+)
+def test_E20_E50_value_4_comes_from_any_value_of_image_type(values: list[str], expected: str, tmp_path: Path) -> None:
+    made = made_of(series_of("MR", change={"ImageType": values}), tmp_path).one
+    assert described(made).FrameType[3] == expected
+
+
+def beside(ds: Dataset) -> None:
+    """Write attributes of the enhanced image into a private sequence, as Philips does."""
+    own = item(ComplexImageComponent="REAL", AcquisitionContrast="T2", FrameType=["ORIGINAL", "PRIMARY", "T2", "NONE"])
+    block = ds.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+    block.add_new(0x0F, "SQ", [own])
+
+
+def test_E51_attributes_of_the_enhanced_image_in_a_private_sequence_are_read_and_stay(tmp_path: Path) -> None:
+    sources = series_of("MR", change=beside)
+    made = made_of(sources, tmp_path)
+    assert described(made.one).ComplexImageComponent == "REAL"
+    assert described(made.one).AcquisitionContrast == "T2"
+    files, _ = turned_back(made.files, tmp_path / "classic")
+    for ds in map(dcmread, files):
+        assert "AcquisitionContrast" not in ds
+        private = ds.get_private_item(0x2005, 0x0F, "Philips MR Imaging DD 005").value
+        assert private == sources[0].get_private_item(0x2005, 0x0F, "Philips MR Imaging DD 005").value
+
+
+def test_E51_the_attribute_of_the_image_itself_comes_first(tmp_path: Path) -> None:
+    def change(ds: Dataset) -> None:
+        beside(ds)
+        ds.ComplexImageComponent = "MAGNITUDE"
+
+    made = made_of(series_of("MR", change=change), tmp_path).one
+    assert described(made).ComplexImageComponent == "MAGNITUDE"
+
+
+@pytest.mark.parametrize(("number", "term"), [(0, "MAGNITUDE"), (1, "PHASE"), (2, "REAL"), (3, "IMAGINARY"), (9, None)])
+def test_E50_ge_numbers_the_component(number: int, term: str | None, tmp_path: Path) -> None:
+    def change(ds: Dataset) -> None:
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
+        ds.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", number)
+
+    assert described(made_of(series_of("MR", change=change), tmp_path).one).get("ComplexImageComponent") == term
