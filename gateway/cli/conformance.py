@@ -181,6 +181,7 @@ def _parameters(box: Box) -> Iterator[tuple[str, str]]:
     yield "intake.max_associations", str(box.settings.max_associations)
     yield "intake.unknown_peers", config.intake.unknown_peers
     yield "query.empty_matches", str(box.settings.empty_matches).lower()
+    yield "conversion.four_d", config.conversion.four_d
     yield "commitment.means", config.commitment.means
     yield "commitment.patience_hours", f"{config.commitment.patience_hours:g}"
     yield "commitment.answer_days", f"{config.commitment.answer_days:g}"

@@ -52,11 +52,24 @@ PLAN_TOPICS = ("why", "apart", "part", "order", "dimensions", "stacks")
     help="The view to make.",
     show_default=True,
 )
+@click.option(
+    "--four-d",
+    type=click.Choice(["volumes", "one"]),
+    default="volumes",
+    help="An object for each volume of a series, or one object where readers can tell all volumes apart.",
+    show_default=True,
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would become of the files; write nothing.")
 @click.option("--explain", is_flag=True, help="Say of each group why it is one and what its frames have in common.")
 @json_option
 def command(
-    sources: tuple[Path, ...], output: Path | None, target: str, plan_only: bool, explain: bool, as_json: bool
+    sources: tuple[Path, ...],
+    output: Path | None,
+    target: str,
+    four_d: str,
+    plan_only: bool,
+    explain: bool,
+    as_json: bool,
 ) -> None:
     """Convert files and folders: DIR then holds the complete view, passed-through objects included.
 
@@ -74,7 +87,7 @@ def command(
         try:
             for files in patients.values():
                 if target == "enhanced":
-                    _to_enhanced(files, headers, writer, scratch, report, topics)
+                    _to_enhanced(files, headers, writer, scratch, report, topics, four_d)
                 else:
                     _to_classic(files, writer, scratch, report)
         finally:
@@ -179,6 +192,7 @@ def _to_enhanced(
     scratch: Path,
     report: Report,
     topics: tuple[str, ...] | None,
+    four_d: str,
 ) -> None:
     """Convert what there is of one patient and write the enhanced view; `topics` are those to explain, None for all."""
     from gateway.conversion.account import COPIED, UNCHANGED, fates
@@ -188,7 +202,7 @@ def _to_enhanced(
     result = convert_facts(
         facts,
         lambda uid: scratch / f"{uid}.recipe",
-        identity=Identity(),
+        identity=Identity(four_d=four_d),
         headers=headers,
         sink=None if writer is None else writer.sink,
         views=("enhanced",),

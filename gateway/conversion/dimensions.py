@@ -146,6 +146,8 @@ class Columns:
         cannot open an object with such an index.
     times : list of int
         Temporal Position Index by frame; empty if time tells nothing.
+    moment : str
+        Keyword of what time was read from; empty if there is none.
     repeats : list of int
         By frame, its number among those that nothing but their Instance Number tells apart; empty if there are none.
     """
@@ -156,6 +158,7 @@ class Columns:
     axes: list[tuple[Axis, Dimension | None, list[int]]] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     time_is_dimension: bool = False
+    moment: str = ""
     repeats: list[int] = field(default_factory=list)
 
     @property
@@ -288,7 +291,7 @@ def _add_times(found: Columns, places: Sequence[tuple[int, ...]]) -> None:
             continue
         values = [frame.dimensions[number] for frame in frames]
         if None not in values and len(set(zip(at, values, strict=True))) == len(frames):
-            found.times = _time_ranks(at, found.places, values)
+            found.times, found.moment = _time_ranks(at, found.places, values), axis.keyword
             found.time_is_dimension = not told_apart
             return
     if told_apart:

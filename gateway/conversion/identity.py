@@ -33,6 +33,10 @@ _EDITION = "conversion edition "
 _EDITION_NUMBER = re.compile(_EDITION + r"(\d{1,6})", re.ASCII)
 
 
+# How a series of several volumes is laid out: an object for each, or one object.
+VOLUMES, ONE = "volumes", "one"
+
+
 @dataclass(frozen=True)
 class Identity:
     """What converted objects say about the equipment that made them.
@@ -44,6 +48,9 @@ class Identity:
         item, as dcm2niix does, take institution and station for the scanner's, so that the box gives none.
     seed : str
         Enters every UID: two boxes with different seeds make different UIDs of the same images.
+    four_d : {"volumes", "one"}
+        Whether a series with several volumes becomes an object for each, or one object where standard attributes tell
+        all of its volumes apart (E55).
     """
 
     manufacturer: str = "Gateway"
@@ -51,6 +58,7 @@ class Identity:
     institution: str = ""
     station: str = ""
     seed: str = ""
+    four_d: str = VOLUMES
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -16,9 +16,35 @@ from dataclasses import dataclass, replace
 from gateway.conversion.axes import AXES, CONTRAST
 from gateway.conversion.dimensions import Columns, Indices, columns_of
 from gateway.conversion.facts import Facts
+from gateway.conversion.identity import ONE, VOLUMES
 
 # An object stays below 2 GiB, its header included: many readers count in signed 32-bit numbers.
 LARGEST_PIXELS = (2 << 30) - (64 << 20)
+
+# What tells volumes of one object apart for readers (E55): echo, diffusion weighting with its direction, and time.
+TELLING = frozenset(
+    (
+        "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "TemporalPositionIdentifier",
+        "TemporalPositionIndex", "TriggerTime",
+    )
+)  # fmt: skip
+
+# How the volumes of one series are told apart in Image Comments, by axis; others by their keyword.
+_WORDS = {
+    "EchoTime": "echo time {} ms",
+    "EchoNumbers": "echo {}",
+    "InversionTime": "inversion time {} ms",
+    "FlipAngle": "flip angle {} degrees",
+    "KVP": "{} kV",
+    "DiffusionBValue": "b-value {} s/mm2",
+    "DiffusionGradientOrientation": "gradient direction {}",
+    "ConvolutionKernel": "kernel {}",
+    "ContrastBolusAgent": "contrast agent {}",
+    "ASLContext": "label {}",
+    "ImageType": "image type {}",
+}
+# GE adds this to b-values (private (0043,xx39)).
+_GE_CONSTANT = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -33,20 +59,25 @@ class Part:
         Their dimensions and index values.
     why : str
         What sets this part apart from others of its group, empty if the group is one object.
+    comment : str
+        The same for readers, as Image Comments.
     """
 
     frames: list[Facts]
     indices: Indices
     why: str = ""
+    comment: str = ""
 
 
-def laid_out(group: Sequence[Facts]) -> Iterator[Part]:
+def laid_out(group: Sequence[Facts], four_d: str = VOLUMES) -> Iterator[Part]:
     """Split a group of instances that can share an object into the objects they become.
 
     Parameters
     ----------
     group : sequence of Facts
         In order of Instance Number.
+    four_d : {"volumes", "one"}
+        ``"one"`` leaves a group whole whose volumes are all told apart by attributes of `TELLING`.
     """
     columns = columns_of(group)
     volumes = volumes_of(columns)
@@ -54,7 +85,9 @@ def laid_out(group: Sequence[Facts]) -> Iterator[Part]:
     kinds = _zipped([values for axis, _, values in columns.axes if axis.role == CONTRAST], len(group))
     order = _order(columns, volumes)
     apart: list[tuple[int, ...]] = [()] * len(group)
-    if _splits(columns, volumes):
+    if four_d == ONE and _all_told(columns):
+        pass
+    elif _splits(columns, volumes):
         apart = volumes
     elif _splits(columns, kinds):
         apart = kinds
@@ -74,10 +107,19 @@ def _parts(
     for key in sorted(set(apart)):
         members = [which for which in order if apart[which] == key]
         why = _what(columns, members[0], len(key))
+        comment = _comment(columns, members[0], len(key))
         pieces = list(_sized(columns, volumes, members))
         for number, piece in enumerate(pieces, 1):
             size = f"part {number} of {len(pieces)} by size" if len(pieces) > 1 else ""
-            yield Part([group[which] for which in piece], indices.part(piece), ", ".join(filter(None, (why, size))))
+            reason = ", ".join(filter(None, (why, size)))
+            yield Part([group[which] for which in piece], indices.part(piece), reason, comment)
+
+
+def _all_told(columns: Columns) -> bool:
+    """Tell whether standard attributes that readers know tell all volumes apart: no number, and nothing private."""
+    known = all(dimension is not None and axis.keyword in TELLING for axis, dimension, _ in columns.axes)
+    moment = not columns.time_is_dimension or columns.moment in TELLING
+    return known and moment and not columns.repeats and (bool(columns.axes) or columns.time_is_dimension)
 
 
 def _told_apart(parts: list[Part]) -> Iterator[Part]:
@@ -123,6 +165,22 @@ def _what(columns: Columns, frame: int, count: int) -> str:
     found = [f"{axis.keyword} {columns.frames[frame].dimensions[AXES.index(axis)]}" for axis, _, _ in columns.axes]
     if columns.time_is_dimension:
         found.append(f"time {columns.times[frame]}")
+    elif columns.repeats:
+        found.append(f"repetition {columns.repeats[frame]}")
+    return ", ".join(found[:count])
+
+
+def _comment(columns: Columns, frame: int, count: int) -> str:
+    """Return what tells the volume of a frame apart, in words of ASCII: b-value, echo, time."""
+    found = []
+    for axis, _, _ in columns.axes:
+        value = columns.frames[frame].dimensions[AXES.index(axis)]
+        if isinstance(value, float):
+            value = f"{value - _GE_CONSTANT if value >= _GE_CONSTANT else value:g}"
+        said = str(value).replace("\\", "/").encode("ascii", "replace").decode("ascii")
+        found.append(_WORDS.get(axis.keyword, axis.keyword + " {}").format(said or "none"))
+    if columns.time_is_dimension:
+        found.append(f"temporal position {columns.times[frame]}")
     elif columns.repeats:
         found.append(f"repetition {columns.repeats[frame]}")
     return ", ".join(found[:count])

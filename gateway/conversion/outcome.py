@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
-from gateway.conversion.identity import EDITION
+from gateway.conversion.identity import EDITION, VOLUMES
 from gateway.conversion.planned import Companion, Frozen, Planned
 from gateway.objects.recipe import Recipe
 
@@ -94,6 +94,8 @@ class StudyConversion:
         SOP Instance UIDs of received enhanced objects and of the classic images that their frames are (G23).
     at_hand : frozenset of str
         Names of rewritten copies that are left out of the view that is made, because their sources are at hand.
+    four_d : str
+        How series of several volumes were laid out, as `Identity` has it.
     unsigned : list of str
         SOP Instance UIDs of sources whose digital signatures what was made of them does not have (G25).
     """
@@ -109,12 +111,14 @@ class StudyConversion:
     standing: dict[str, tuple[str, ...]] = field(default_factory=dict)
     at_hand: frozenset[str] = frozenset()
     unsigned: list[str] = field(default_factory=list)
+    four_d: str = VOLUMES
 
     def record(self, study: str) -> dict:
         """Return the durable record of this conversion."""
         return {
             "study": study,
             "edition": EDITION,
+            "four_d": self.four_d,
             "objects": [converted.record() for converted in self.objects],
             "companions": [made.record() for made in self.companions],
             "kept": self.kept,

@@ -92,7 +92,7 @@ def make_plan(
     groups, kept = closed_under_references(groups, [*ordered, *settled], plan, held.fixed)
     windows = default_windows(groups, frozen, read)
     for group in groups:
-        plan.objects.extend(_objects(group, windows, read))
+        plan.objects.extend(_objects(group, windows, read, identity.four_d))
     assign_series(plan.objects, identity, frozen)
     following = Following(plan, ordered, held, identity, resolve, turning_back=ENHANCED not in views)
     following.follow(frozen, kept)
@@ -140,11 +140,13 @@ def _classic(
     return images
 
 
-def _objects(group: list[Facts], windows: Mapping[str, Window], read: Callable[[Facts], Header]) -> Iterator[Planned]:
+def _objects(
+    group: list[Facts], windows: Mapping[str, Window], read: Callable[[Facts], Header], four_d: str
+) -> Iterator[Planned]:
     """Lay out a group and survey its parts."""
     alike = list(padded_alike(group))
     for frames, padding in alike:
-        for part in laid_out(frames):
+        for part in laid_out(frames, four_d):
             # A part whose sources know no padding has none, whatever stands beside it.
             own = padding if any(fact.description.padding is not None for fact in part.frames) else None
             why = f"Pixel Padding Value {own}" if len(alike) > 1 and own is not None else ""

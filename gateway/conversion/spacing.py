@@ -70,17 +70,18 @@ def stated_of(part: Part, window: Window | None) -> Statements:
     """
     modality = part.frames[0].modality
     if len({fact.position for fact in part.frames}) == 1:
-        return Statements(modality, window)
+        return Statements(modality, window, comment=part.comment)
     step = slice_spacing(part)
     if step is None:
-        return Statements(modality, window, spaced=True)
+        return Statements(modality, window, spaced=True, comment=part.comment)
     stated = {fact.spacing for fact in part.frames}
     own = stated.pop() if len(stated) == 1 else ""
     try:
         fits = _agrees(float(own), step, len(part.frames))
     except ValueError:
         fits = False
-    return Statements(modality, window, own if fits else f"{step:.6f}".rstrip("0").rstrip("."), spaced=True)
+    spacing = own if fits else f"{step:.6f}".rstrip("0").rstrip(".")
+    return Statements(modality, window, spacing, spaced=True, comment=part.comment)
 
 
 def _agrees(stated: float, step: float, count: int) -> bool:

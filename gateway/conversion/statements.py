@@ -25,6 +25,7 @@ from gateway.objects.elements import (
     items,
     make,
     numbers,
+    padded,
     raw,
     sequence,
     tag_of,
@@ -63,12 +64,15 @@ class Statements:
         Spacing Between Slices; empty if the frames have none in common.
     spaced : bool
         False if each frame says of the distance of slices what its source says.
+    comment : str
+        What tells the object apart from others of its series, empty if there are none; the source's comments follow.
     """
 
     modality: str
     window: Window | None = None
     spacing: str = ""
     spaced: bool = False
+    comment: str = ""
 
     def of(self, ds: DataSet, pixels: PixelDescription) -> DataSet:
         """Return the header of a source as the object repeats it.
@@ -88,7 +92,8 @@ class Statements:
         ds = homogenised(ds, pixels)
         changed, gone = _changes(ds, self.modality, self.window)
         spacing, removed = self._spacing(ds)
-        return amended(ds, (*changed, *spacing), (*gone, *removed))
+        commented = (_comment(ds, self.comment),) if self.comment else ()
+        return amended(ds, (*changed, *spacing, *commented), (*gone, *removed))
 
     def _spacing(self, ds: DataSet) -> tuple[tuple[Element, ...], tuple[int, ...]]:
         if not self.spaced:
@@ -101,6 +106,14 @@ class Statements:
 @lru_cache(maxsize=64)
 def _spacing(value: str) -> Element:
     return make("SpacingBetweenSlices", value)
+
+
+@remembered
+def _comment(ds: DataSet, comment: str) -> Element:
+    """Return Image Comments that begin with what tells the object apart (LT; ASCII is in every character set)."""
+    own = raw(ds, "ImageComments").strip(b" \0")
+    value = comment.encode("ascii") + (b"; " + own if own else b"")
+    return Element(tag_of("ImageComments"), "LT", padded(value, "LT"))
 
 
 @remembered

@@ -158,6 +158,7 @@ def convert_facts(
             failed[error.subject] = f"it cannot be converted: {error.problem}"
             continue
         result = _begun(plan, facts, [one.facts for one in settled])
+        result.four_d = identity.four_d
         for planned in plan.objects:
             fault("convert.object")
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.archive import intact
@@ -19,7 +20,7 @@ from gateway.archive.index import Archive
 from gateway.archive.rows import InstanceRow
 from gateway.conversion.headers import Headers
 from gateway.conversion.held import Held
-from gateway.conversion.identity import Identity
+from gateway.conversion.identity import VOLUMES, Identity
 from gateway.conversion.outcome import frozen_from
 from gateway.conversion.study import SourceFile, convert_facts, gather_all
 from gateway.errors import DamagedError, GatewayError
@@ -108,7 +109,8 @@ def _converted(
     result = convert_facts(
         facts,
         lambda uid: folder / f"{uid}.recipe",
-        identity=identity,
+        # As it was laid out then, whatever the configuration says now.
+        identity=replace(identity, four_d=records[number].get("four_d", VOLUMES)),
         frozen=frozen_from(records[:number]),
         held=held,
         headers=headers,

@@ -20,6 +20,7 @@ from gateway.service.tables import (
     AETitle,
     Commitment,
     Config,
+    Conversion,
     Destination,
     Gateway,
     Intake,
@@ -41,11 +42,12 @@ TABLES: dict[str, type[Table]] = {
     "intake": Intake,
     "storage": Storage,
     "query": Query,
+    "conversion": Conversion,
     "commitment": Commitment,
     "tls": Tls,
 }
 LISTS: dict[str, type[Table]] = {"peer": Peer, "destination": Destination}
-SECTIONS = ("gateway", "views", "intake", "storage", "query", "commitment", "tls", "peer", "destination")
+SECTIONS = ("gateway", "views", "intake", "storage", "query", "conversion", "commitment", "tls", "peer", "destination")
 
 
 class ConfigErrors(ConfigError):

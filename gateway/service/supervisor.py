@@ -18,6 +18,7 @@ from gateway.archive.files import Files
 from gateway.archive.index import Archive
 from gateway.archive.jobs import COMMIT, CONVERT, DELIVER
 from gateway.archive.progress import Progress
+from gateway.conversion.identity import Identity
 from gateway.errors import GatewayError
 from gateway.network.slots import Slots
 from gateway.observe import event, warning
@@ -178,6 +179,7 @@ def _roles(config: Config, tuning: Tuning, doors: Doors) -> list[Role]:
     promises = rooms.promises(config, tuning.deliveries.attempts)
     policy = ConversionPolicy(
         destinations=tuple(target.name for target in targets),
+        identity=Identity(four_d=config.conversion.four_d),
         backoff=tuning.conversions,
         recover=rooms.origins(config),
     )

@@ -38,6 +38,9 @@ keep_days = 7                 # after the last destination has committed
 [query]
 empty_matches = false         # true: what has no value matches every value (PS3.4 C.2.2.1.2)
 
+[conversion]
+four_d = "volumes"            # an object for each volume of a series, or "one" where readers can tell all apart
+
 [commitment]
 means = "delivered"           # or "stored"
 patience_hours = 24           # then what is not safe is reported as failed
@@ -111,6 +114,7 @@ Plain = Annotated[Literal["all", "loopback", "nobody"], Meta(title='"all", "loop
 PeerPolicy = Annotated[Literal["reject", "accept"], Meta(title='"reject" or "accept"')]
 Refusal = Annotated[Literal["classic", "hold"], Meta(title='"classic" or "hold"')]
 Means = Annotated[Literal["delivered", "stored"], Meta(title='"delivered" or "stored"')]
+Layout = Annotated[Literal["volumes", "one"], Meta(title='"volumes" or "one"')]
 Mode = Annotated[Literal["push", "pull"], Meta(title='"push" or "pull"')]
 Services = Annotated[
     tuple[Literal["store", "query", "retrieve", "commit"], ...],
@@ -179,6 +183,18 @@ class Query(Table, frozen=True):
             'has it; `false`: only what matches everything, `*`, and `""` where that was negotiated.'
         ),
     ] = False
+
+
+class Conversion(Table, frozen=True):
+    """``[conversion]``: how series become enhanced objects; what was distributed stays as it is."""
+
+    four_d: Annotated[
+        Layout,
+        says(
+            "A series of several volumes - times, echoes, b-values - becomes an object for each (`volumes`), or `one` "
+            "object where standard attributes tell all of its volumes apart. Enters every new UID."
+        ),
+    ] = "volumes"
 
 
 class Commitment(Table, frozen=True):
@@ -292,6 +308,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake = Intake()
     storage: Storage = Storage()
     query: Query = Query()
+    conversion: Conversion = Conversion()
     commitment: Commitment = Commitment()
     tls: Tls = Tls()
     peer: tuple[Peer, ...] = ()
