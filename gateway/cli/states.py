@@ -46,7 +46,7 @@ class States:
     def hold_planes(self, image: str, frame: int, original: Dataset, pixels: bytes) -> bool:
         """Return whether every overlay that is in bits of a source's pixels is in a state that applies to its frame."""
         for group in sorted({tag >> 16 for tag in map(int, original.keys()) if moves(tag) and tag >> 24 == 0x60}):
-            if group << 16 | 0x3000 in original:
+            if group << 16 | 0x3000 in original or _is_apart(original, group):
                 continue
             plane = plane_of(pixels, original, original[group << 16 | 0x0102].value)
             found = [state.get(group << 16 | 0x3000) for state in self._of(image, frame)]
@@ -57,6 +57,12 @@ class States:
     def _of(self, image: str, frame: int) -> Iterator[Dataset]:
         paths = [*self._by_frame.get((image, frame), ()), *self._by_image.get(image, ())]
         return (_read(path) for path in paths)
+
+
+def _is_apart(original: Dataset, group: int) -> bool:
+    """Return whether an overlay has bits of its own (PS3.3 C.9.2): without Overlay Data there is none then."""
+    allocated, position = original.get((group, 0x0100)), original.get((group, 0x0102))
+    return (allocated is None or allocated.value in (None, 1)) and (position is None or not position.value)
 
 
 def moves(tag: int) -> bool:

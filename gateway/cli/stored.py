@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 def same_values(one: bytes, header: Dataset, other: bytes, original: Dataset) -> bool:
     """Return whether two native frames have the same pixel values, the second being that of a source.
 
-    Values of MONOCHROME1 count from the other end; what either says is padding is padding in both.
+    Values of MONOCHROME1 count from the other end; what either says is padding is padding in both. Colors may stand by
+    plane or by pixel.
 
     Parameters
     ----------
@@ -23,8 +24,9 @@ def same_values(one: bytes, header: Dataset, other: bytes, original: Dataset) ->
 
     if header.Rows != original.Rows or header.Columns != original.Columns:
         return False
-    if int(header.get("SamplesPerPixel") or 1) != 1 or int(original.get("SamplesPerPixel") or 1) != 1:
-        return False
+    samples = [int(ds.get("SamplesPerPixel") or 1) for ds in (header, original)]
+    if samples != [1, 1]:
+        return samples[0] == samples[1] and _colors(one, header) == _colors(other, original)
     values, expected = stored_values(one, header), stored_values(other, original)
     padding, was = header.get("PixelPaddingValue"), original.get("PixelPaddingValue")
     if original.PhotometricInterpretation == "MONOCHROME1" != header.PhotometricInterpretation:
@@ -36,6 +38,18 @@ def same_values(one: bytes, header: Dataset, other: bytes, original: Dataset) ->
     if padding is not None and was is not None:
         equal = np.where(expected == was, values == padding, equal)
     return bool(equal.all())
+
+
+def _colors(frame: bytes, header: Dataset) -> bytes:
+    """Return colors of 8 bits pixel by pixel, in whichever order they stand (Planar Configuration)."""
+    samples = int(header.SamplesPerPixel)
+    if header.BitsAllocated != 8 or header.get("PlanarConfiguration") != 1:
+        return frame
+    size = int(header.Rows) * int(header.Columns)
+    pixels = bytearray(samples * size)
+    for sample in range(samples):
+        pixels[sample::samples] = frame[sample * size : (sample + 1) * size]
+    return bytes(pixels)
 
 
 def stored_values(frame: bytes, header: Dataset) -> Any:

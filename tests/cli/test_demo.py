@@ -67,7 +67,8 @@ def demo(*arguments: object, folder: Path | None = None) -> subprocess.Completed
 def _with_companions(folder: Path) -> None:
     """A series with all that refers to it: images derived of it, a presentation state, a report, a segmentation."""
     sources = series_of("MR", count=4, series=STUDY + ".4")
-    change = [{"ImageType": ["DERIVED", "SECONDARY", "MPR"], "SourceImageSequence": [reference(ds)]} for ds in sources]
+    derived = {"ImageType": ["DERIVED", "SECONDARY", "MPR"], "BurnedInAnnotation": "YES"}
+    change = [derived | {"SourceImageSequence": [reference(ds)]} for ds in sources]
     images = [reference(ds) for ds in sources]
     listed = [item(SeriesInstanceUID=sources[0].SeriesInstanceUID, ReferencedImageSequence=images[:3])]
     evidence_ = [item(SeriesInstanceUID=sources[0].SeriesInstanceUID, ReferencedSOPSequence=images)]
@@ -135,7 +136,7 @@ def test_T16_copies_of_all_that_refers_to_images_are_counted_and_compared(mixed:
     assert sorted(one["copied"] for one in rows) == [4, 5]
     assert all(one["copied_reasons"] and not one["unchanged"] for one in rows)
     (derived,) = (one["copied_reasons"] for one in rows if one["copied"] == 4)
-    assert "deriv" in " ".join(derived).lower()
+    assert "burned in" in " ".join(derived).lower()
     assert "9 copies with every element, every reference pointing at what its target has become" in mixed.said
 
 

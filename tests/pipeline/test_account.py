@@ -73,8 +73,8 @@ def sums(archive: Archive) -> dict[str, int]:
 
 
 def derived(number: int, source: Dataset) -> Dataset:
-    """A derived image that says of what, but not how: it stays classic, and refers to what is converted."""
-    change = {"ImageType": ["DERIVED", "SECONDARY", "MPR"], "SourceImageSequence": [reference(source)]}
+    """A derived image with burned in annotation: it stays classic, and refers to what is converted."""
+    change = {"BurnedInAnnotation": "YES", "SourceImageSequence": [reference(source)]}
     return slice_of(number=number, change=change, series=STUDY + ".30")
 
 
@@ -100,7 +100,7 @@ def test_T15_copies_are_counted_as_copies_and_the_images_in_them_keep_their_reas
     (images,) = (one for one in study["series"] if one["series"] == STUDY + ".30")
     ((reason, number),) = {entry["reason"]: entry["instances"] for entry in images["became"]}.items()
     assert number == 2
-    assert "deriv" in reason.lower(), reason
+    assert "burned in" in reason.lower(), reason
     said = "\n".join(describe_study(study, 0))
     assert "1 series into 1 enhanced object (4 frames)" in said
     assert f"2 objects copied with updated references: {reason}" in said
