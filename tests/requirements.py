@@ -108,6 +108,7 @@ K4 | C.3.5 | All unused attributes of top level, Shared and the frame's groups a
 K5 | C.12.1 | Conversion Source Attributes Sequence at top level with Referenced Frame Number
 K6 | C.3.5 n.1 | Original series grouping and numbering recovered (needs E45)
 K7 | C.3.5, ZZZA.7 | Sources held: CLASSIC returns them; else original UIDs from Conversion Source; else new UIDs
+K9 | C.8.2.1, C.8.3.1 | Classic images of a scanner's object carry what viewers sort and measure by where it is clear
 K8 | C.3.5, ZZZA.7 | A rewritten copy turned back has the Series Instance UID of its source
 ## Other instances
 O1 | C.3.5 | Same SOP Class, new UIDs, references rewritten (G14)

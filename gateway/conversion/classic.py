@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.conversion.classic_names import Whole, complete, fill
+from gateway.conversion.classic_names import complete, fill
 from gateway.conversion.classic_pixels import pixel_plan
 from gateway.conversion.classic_proof import prove_image
+from gateway.conversion.extent import Extent, extent_of
 from gateway.conversion.facts import Facts
 from gateway.conversion.held import CLASSIC
-from gateway.conversion.identity import EDITION, Identity
+from gateway.conversion.identity import EDITION, Identity, edition_of
+from gateway.conversion.kept import SHARED
 from gateway.conversion.multiframe import MultiFrame
 from gateway.conversion.planned import Companion
 from gateway.conversion.references import (
@@ -105,17 +107,11 @@ class Enhanced:
         self.first = 1
         self.became: Became = {}
         self.restored = all(_source_of(frame) is not None for frame in self.frames.frames())
-        self._positions, self._times = (1, 1) if self.restored else self._extent()
-
-    def _extent(self) -> tuple[int, int]:
-        """Return how many positions and temporal positions the frames have."""
-        places: set[str] = set()
-        times: set[int | None] = set()
-        for frame in self.frames.frames():
-            plane = (items(frame, "PlanePositionSequence") or items(self.frames.shared, "PlanePositionSequence"))[:1]
-            places.update(text(item, "ImagePositionPatient") for item in plane)
-            times.update(integer(item, "TemporalPositionIndex", 1) for item in items(frame, "FrameContentSequence"))
-        return max(len(places), 1), max(len(times), 1)
+        made_by = items(self.frames.top, "ContributingEquipmentSequence")
+        self._knows_sources = any(edition_of(item) is not None for item in made_by) and any(
+            items(self.frames.shared, SHARED)
+        )
+        self._extent = Extent() if self.restored else extent_of(self.frames)
 
     def unfolded(self, number: int) -> DataSet:
         """Return what the object says about a frame, as a classic image says it.
@@ -129,13 +125,14 @@ class Enhanced:
         arguments = frames.top, frames.shared, frames.frame(number)
         ds = unfold(*arguments) if self.restored else flatten(*arguments)
         if not self.restored:
-            fill(ds, self.modality, Whole(number, self._positions, self._times))
+            fill(ds, self.modality, self._extent.whole(number))
             if is_empty(ds.get(FRAME_OF_REFERENCE)):
                 # Type 1, and lost in de-identified objects: as in the other direction, no relation is claimed.
                 ds[FRAME_OF_REFERENCE] = make("FrameOfReferenceUID", own_frame_of_reference(self.fact.series))
             if is_empty(ds.get(tag_of("SOPClassUID"))):
                 ds[tag_of("SOPClassUID")] = make("SOPClassUID", CONVERSIONS[self.modality].classic)
-        if not self.restored or is_empty(ds.get(tag_of("InstanceNumber"))):
+        # A source without a number comes back without one, if it is known what the source said.
+        if not self.restored or (is_empty(ds.get(tag_of("InstanceNumber"))) and not self._knows_sources):
             ds[tag_of("InstanceNumber")] = make("InstanceNumber", self.first + number - 1)
         self.pixels.steps(ds)  # refuses what cannot be undone
         wanting = complete(ds, self.modality)

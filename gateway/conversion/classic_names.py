@@ -5,6 +5,7 @@ Only what is not there yet is filled, and what it is filled from stays: a later 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from functools import lru_cache
 
 from gateway.conversion.identity import code
 from gateway.conversion.keys import keyed, placed
+from gateway.conversion.spacing import normal_of
 from gateway.conversion.unfold import keep_replaced
 from gateway.objects.elements import (
     DataSet,
@@ -34,6 +36,10 @@ from gateway.standard.anatomy import BODY_PARTS
 from gateway.standard.classic_modules import CLASSIC_PIXELS, CLASSIC_REQUIRED, CONDITIONAL
 from gateway.standard.classic_terms import CLASSIC_INSIDE, MR_IMAGE, MR_TERMS, PET_CORRECTIONS, PET_POSITIONS, PET_UNITS
 from gateway.standard.functional_groups import CLASSIC_NAMES, CLASSIC_TERMS
+from gateway.standard.units import SUV_UNITS
+
+# SUV Type by the code of its unit.
+SUV_TYPES = {unit: kind for (_, kind), (unit, _) in SUV_UNITS.items()}
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,17 @@ class Whole:
         Number of the frame.
     positions, times : int
         How many distinct positions and temporal positions the object has.
+    spacing : float or None
+        Distance of neighbouring slices in mm, if they are one regular stack.
+    echo : int
+        Rank of its effective echo time, 0 where those of the object do not rank clearly.
     """
 
     number: int
     positions: int = 1
     times: int = 1
+    spacing: float | None = None
+    echo: int = 0
 
 
 Filler = Callable[[DataSet, Whole], Element | None]
@@ -144,6 +156,19 @@ def _acquisition_time(ds: DataSet, whole: Whole) -> Element | None:
     return make("AcquisitionTime", time[1]) if time and text(ds, "AcquisitionDate") == time[0][:8] else None
 
 
+def _slice_location(ds: DataSet, whole: Whole) -> Element | None:
+    """Return the distance of the plane from the origin along its normal, in mm: what viewers sort by (C.7.6.2.1.2)."""
+    position, orientation = numbers(ds, "ImagePositionPatient"), numbers(ds, "ImageOrientationPatient")
+    if len(position) != 3 or len(orientation) != 6 or not all(map(math.isfinite, (*position, *orientation))):
+        return None
+    place = sum(value * cosine for value, cosine in zip(position, normal_of(orientation), strict=True))
+    return make("SliceLocation", decimal(round(place, 4) + 0.0))
+
+
+def _spacing(ds: DataSet, whole: Whole) -> Element | None:
+    return make("SpacingBetweenSlices", decimal(round(whole.spacing, 6))) if whole.spacing is not None else None
+
+
 @lru_cache(maxsize=1)
 def _parts_by_code() -> dict[str, str]:
     found: dict[str, str] = {}
@@ -189,9 +214,28 @@ def _phase_steps(ds: DataSet, whole: Whole) -> Element | None:
 
 
 def _sar(ds: DataSet, whole: Whole) -> Element | None:
-    rates = items(ds, "SpecificAbsorptionRateSequence")
+    """Return SAR, which is that of the whole body (C.8.3.1)."""
+    rates = [
+        item
+        for item in items(ds, "SpecificAbsorptionRateSequence")
+        if text(item, "SpecificAbsorptionRateDefinition") == "IEC_WHOLE_BODY"
+    ]
     value = numbers(rates[0], "SpecificAbsorptionRateValue") if len(rates) == 1 else ()
     return make("SAR", decimal(value[0])) if value else None
+
+
+def _echo_number(ds: DataSet, whole: Whole) -> Element | None:
+    return make("EchoNumbers", whole.echo) if whole.echo else None
+
+
+def _temporal_position(ds: DataSet, whole: Whole) -> Element | None:
+    index = integer(ds, "TemporalPositionIndex")
+    return make("TemporalPositionIdentifier", index) if index is not None and whole.times > 1 else None
+
+
+def _number_of_temporal_positions(ds: DataSet, whole: Whole) -> Element | None:
+    known = whole.times > 1 and integer(ds, "TemporalPositionIndex") is not None
+    return make("NumberOfTemporalPositions", whole.times) if known else None
 
 
 def _db_dt(ds: DataSet, whole: Whole) -> Element | None:
@@ -225,11 +269,21 @@ def _patient_orientation(ds: DataSet) -> None:
 def _units(ds: DataSet, whole: Whole) -> Element | None:
     for mapping in items(ds, "RealWorldValueMappingSequence"):
         for unit in items(mapping, "MeasurementUnitsCodeSequence"):
-            found = PET_UNITS.get(text(unit, "CodeValue"))
+            found = PET_UNITS.get(text(unit, "CodeValue") or text(unit, "LongCodeValue"))
             if found:
                 return make("Units", found)
     rescaled = text(ds, "RescaleType")
     return make("Units", rescaled) if rescaled in PET_UNITS.values() else None
+
+
+def _suv_type(ds: DataSet, whole: Whole) -> Element | None:
+    """Return SUV Type by the unit of the real world values; absent for body weight, which it then means (C.8.9.1)."""
+    for mapping in items(ds, "RealWorldValueMappingSequence"):
+        for unit in items(mapping, "MeasurementUnitsCodeSequence"):
+            found = SUV_TYPES.get(text(unit, "CodeValue") or text(unit, "LongCodeValue"), "")
+            if found not in ("", "BW"):
+                return make("SUVType", found)
+    return None
 
 
 def _series_type(ds: DataSet, whole: Whole) -> Element | None:
@@ -309,8 +363,9 @@ _FILLERS: dict[str, dict[str, Filler]] = {
         "AcquisitionDate": _acquisition_date,
         "AcquisitionTime": _acquisition_time,
         "BodyPartExamined": _body_part,
+        "SliceLocation": _slice_location,
     },
-    "CT": {},
+    "CT": {"SpacingBetweenSlices": _spacing},
     "MR": {
         "ScanningSequence": _terms("ScanningSequence"),
         "SequenceVariant": _terms("SequenceVariant"),
@@ -318,6 +373,10 @@ _FILLERS: dict[str, dict[str, Filler]] = {
         "AcquisitionMatrix": _acquisition_matrix,
         "NumberOfPhaseEncodingSteps": _phase_steps,
         "SAR": _sar,
+        "SpacingBetweenSlices": _spacing,
+        "EchoNumbers": _echo_number,
+        "TemporalPositionIdentifier": _temporal_position,
+        "NumberOfTemporalPositions": _number_of_temporal_positions,
         "dBdt": _db_dt,
         "DiffusionGradientOrientation": _diffusion_direction,
     },
@@ -325,6 +384,7 @@ _FILLERS: dict[str, dict[str, Filler]] = {
         "SeriesDate": _from_date("SeriesDate", "ContentDate"),
         "SeriesTime": _from_date("SeriesTime", "ContentTime"),
         "Units": _units,
+        "SUVType": _suv_type,
         "SeriesType": _series_type,
         "NumberOfSlices": lambda ds, whole: make("NumberOfSlices", whole.positions),
         "NumberOfTimeSlices": _number_of_time_slices,

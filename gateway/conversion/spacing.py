@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.conversion.dimensions import SAME_ORIENTATION, SAME_POSITION, STACK
-from gateway.conversion.facts import Facts
 from gateway.conversion.layout import Part
 from gateway.conversion.statements import Statements
 from gateway.conversion.window_needs import Window
@@ -39,8 +38,21 @@ def slice_spacing(part: Part) -> float | None:
     first = frames[0].orientation
     if any(_differ(first, fact.orientation) for fact in frames):
         return None
-    normal = normal_of(first)
-    places = _distinct(frames, normal)
+    return regular_step([fact.position for fact in frames], first)
+
+
+def regular_step(positions: Sequence[Sequence[float]], orientation: Sequence[float]) -> float | None:
+    """Return the distance of neighbouring planes of one orientation in mm, None if they are not equally far apart.
+
+    Parameters
+    ----------
+    positions : sequence of sequence of float
+        Image Position (Patient) of each.
+    orientation : sequence of float
+        Image Orientation (Patient) of all.
+    """
+    normal = normal_of(orientation)
+    places = _distinct(positions, normal)
     count = len(places) - 1
     if count < 1:
         return None
@@ -93,11 +105,11 @@ def _differ(one: Sequence[float], other: Sequence[float]) -> bool:
     return one is not other and any(abs(a - b) > SAME_ORIENTATION for a, b in zip(one, other, strict=True))
 
 
-def _distinct(frames: Sequence[Facts], normal: Vector) -> list[tuple[float, Sequence[float]]]:
+def _distinct(positions: Sequence[Sequence[float]], normal: Vector) -> list[tuple[float, Sequence[float]]]:
     """Return the distinct positions in order along the normal: distance of the plane from the origin, and position."""
     planes = sorted(
-        (sum(value * cosine for value, cosine in zip(fact.position, normal, strict=True)), fact.position)
-        for fact in frames
+        (sum(value * cosine for value, cosine in zip(position, normal, strict=True)), position)
+        for position in positions
     )
     found: list[tuple[float, Sequence[float]]] = []
     for plane in planes:

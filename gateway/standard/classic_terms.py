@@ -43,7 +43,9 @@ PET_UNITS: dict[str, str] = {
     "umol/min/ml": "UMOLMINML", "ml/min/g": "MLMING", "ml/g": "MLG", "1/cm": "1CM", "umol/ml": "UMOLML",
     "{propcounts}": "PROPCNTS", "{propcounts}/s": "PROPCPS", "ml/min/ml": "MLMINML", "ml/ml": "MLML",
     "g/ml": "GML", "g/ml{SUVbw}": "GML", "{SUVbw}g/ml": "GML", "cm2/ml": "CM2ML", "cm2/ml{SUVbsa}": "CM2ML",
-    "{SUVbsa}cm2/ml": "CM2ML", "{stddev}": "STDDEV", "1": "NONE",
+    "{SUVbsa}cm2/ml": "CM2ML", "{stddev}": "STDDEV", "1": "NONE", "/cm": "1CM", "%": "PCNT", "cm2": "CM2",
+    "g/ml{SUVlbm}": "GML", "g/ml{SUVlbm(James128)}": "GML", "g/ml{SUVlbm(Janma)}": "GML",
+    "g/ml{SUVibw}": "GML",
 }  # fmt: skip
 
 # Corrected Image (C.8.9.1.1.5) by attributes of Enhanced PET Corrections (C.8.22.4) that say YES.

@@ -132,7 +132,7 @@ def _mr(ds: Dataset, shared: Dataset, frames: list[Dataset]) -> None:
     shared.MRTimingAndRelatedParametersSequence = [
         item(RepetitionTime="500", FlipAngle="90", EchoTrainLength="8", GradientOutputType="DB_DT", GradientOutput=42.5,
              SpecificAbsorptionRateSequence=[
-                 item(SpecificAbsorptionRateDefinition="IEC_HEAD", SpecificAbsorptionRateValue=0.25)]),
+                 item(SpecificAbsorptionRateDefinition="IEC_WHOLE_BODY", SpecificAbsorptionRateValue=0.25)]),
     ]  # fmt: skip
     shared.MRFOVGeometrySequence = [
         item(InPlanePhaseEncodingDirection="COLUMN", MRAcquisitionFrequencyEncodingSteps=256,

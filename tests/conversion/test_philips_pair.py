@@ -39,6 +39,7 @@ DIFFERENT = {
     "TransmitCoilName": "S in the functional group, BODY in the classic image",
     "SAR": "last digit: rounded here, cut off there",
     "dBdt": "last digit: rounded here, cut off there",
+    "SliceLocation": "computed from the position; the scanner counts from its own origin, against the normal",
     "ImagePositionPatient": "three of forty differ in the sixteenth digit",
     "(2005,1381)": "differs at the enhanced object's top level",
     "(2005,140f)": "holds the enhanced attributes in the classic image, the classic ones in the enhanced",
@@ -47,7 +48,7 @@ DIFFERENT = {
 # What the enhanced object has nowhere.
 LACKING = {
     "ReferencedImageSequence", "ReconstructionDiameter", "DiffusionBValue", "DiffusionGradientOrientation",
-    "SliceLocation", "RealWorldValueMappingSequence",
+    "RealWorldValueMappingSequence",
 }  # fmt: skip
 
 
