@@ -75,7 +75,8 @@ class Box:
         ]
         for title, table in destinations.items():
             lines += ["[[destination]]", f'ae_title = "{title}"', 'host = "127.0.0.1"']
-            table = table if isinstance(table, dict) else {"port": table}
+            # All that is converted goes there as it was converted, but where a test says otherwise.
+            table = {"suitability": "standard"} | (table if isinstance(table, dict) else {"port": table})
             lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
         self.config.write_text("\n".join(lines) + "\n")
 

@@ -95,6 +95,7 @@ E46 | ZZZB | A home that changes VR or precision keeps the original in Unassigne
 E47 | C.8.13.2 | Evidence items need a Series UID: targets are waited for; unresolved ones reported, never guessed
 E48 | C.3.5 | Curves, Graphic Annotation: converted, or the image left classic (G3 forbids loss)
 E50 | C.8.16.1, C.8.13.3 | Frame Type value 4, Complex Image Component, Acquisition Contrast from where they are stated
+E54 | - | No regular stack, or slopes that differ: classic where safe, with all they are tied to, with the reason
 E55 | - | 4-D layout by what most readers get right, box-wide; Image Comments tell volumes apart
 E51 | C.7.6.16 | Standard elements inside documented private sequences fill standard homes; these stay as they were
 E49 | FG | Nothing in Unassigned Shared that the top level has with the same value; Number of Frames 1 dropped

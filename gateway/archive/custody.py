@@ -202,6 +202,11 @@ class Custody:
             )
         return decision
 
+    def decided(self, destination: str, count: int) -> list[str]:
+        """Return the studies that were decided about last for a destination, as Study Instance UIDs."""
+        sql = "SELECT study FROM decision WHERE destination = ? ORDER BY at DESC, study LIMIT ?"
+        return [study for (study,) in self._database.rows(sql, (destination, count))]
+
     def decisions(self, study: str) -> list[Decision]:
         """Return what the index says was decided about a study, for every destination."""
         sql = "SELECT destination, view, reason, at, series FROM decision WHERE study = ? ORDER BY destination"

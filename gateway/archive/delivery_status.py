@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.archive import collisions, commitment_status
 from gateway.archive.custody import DELIVERED, FAILED, FETCHES, NOTIFIED, PENDING, REFUSED, Decision
-from gateway.archive.due import due
+from gateway.archive.due import both_forms, due
 from gateway.archive.jobs import DELIVER, WAITING, Job
 from gateway.archive.views import View, name_of
+from gateway.standard.sop_classes import CLASSIC_MODALITIES
 from gateway.standard.statuses import status_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def of_study(archive: Archive, study: str, jobs: list[Job]) -> list[dict[str, An
         without loss. ``obsolete``: SOP Instance UIDs of what it was sent and something else has taken the place of
         since; it may have them still. Further ``state`` of the job (``done`` or ``incomplete`` without one), ``mode``,
         ``form``, ``form_reason``, ``exceptions`` (series that go in another form, each with that and the reason),
+        ``kept_classic`` (how many ``images`` go as classic ones, ``of`` those that there are enhanced objects for),
         ``attempts``, ``next_attempt``, ``reason`` and ``commitment``.
     """
     found = archive.database.rows("SELECT DISTINCT destination FROM delivery WHERE study = ?", (study,))
@@ -70,6 +72,7 @@ def _destination(archive: Archive, study: str, name: str, decision: Decision | N
         "form": name_of(decision.view) if decision is not None else None,
         "form_reason": decision.reason if decision is not None else "",
         "exceptions": _exceptions(decision) if decision is not None else [],
+        "kept_classic": kept_classic(archive, study, name, decision),
         "total": total,
         "delivered": states[DELIVERED],
         "notified": states[NOTIFIED],
@@ -88,6 +91,30 @@ def _destination(archive: Archive, study: str, name: str, decision: Decision | N
         "next_attempt": job.not_before if job and job.state == WAITING else None,
         "reason": (job.reason if job else "") or (reasons[0] if reasons else ""),
     }
+
+
+def kept_classic(archive: Archive, study: str, name: str, decision: Decision | None) -> dict[str, int]:
+    """Return how many images that were converted go to a destination as they were, of how many.
+
+    Parameters
+    ----------
+    archive : Archive
+        Holds them.
+    study, name : str
+        Study Instance UID, and AE title of the destination.
+    decision : Decision or None
+        What was decided about the two.
+    """
+    forms = decision.series if decision is not None else {}
+    if not any(form.view == View.CLASSIC for form in forms.values()):
+        return {"images": 0, "of": 0}
+    rows = [
+        row
+        for row in both_forms(archive, name, study)
+        if row.views & View.CLASSIC and not row.views & View.ENHANCED and row.sop_class in CLASSIC_MODALITIES
+    ]
+    kept = [row for row in rows if row.series in forms and forms[row.series].view == View.CLASSIC]
+    return {"images": len(kept), "of": len(rows)}
 
 
 def _exceptions(decision: Decision) -> list[dict[str, Any]]:

@@ -151,7 +151,7 @@ def configuration(box: Box) -> Iterator[str]:
     )
     yield "Destinations:"
     yield table(
-        "AE title | host | port | view | when it refuses the enhanced class | how",
+        "AE title | host | port | view | when it refuses the enhanced class | suitability | how",
         (
             (
                 one.name,
@@ -159,6 +159,7 @@ def configuration(box: Box) -> Iterator[str]:
                 one.destination.port,
                 name_of(one.view),
                 "" if one.pull else one.when_refused,
+                "" if one.pull else "safe" if one.safe else "standard",
                 ("notified, fetches" if one.pull else "sent to")
                 + (", deflated" if one.destination.deflate else "")
                 + (", asked to commit" if one.commitment else ""),

@@ -8,6 +8,7 @@ import tempfile
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,13 @@ PLAN_TOPICS = ("why", "apart", "part", "order", "dimensions", "stacks")
     help="An object for each volume of a series, or one object where readers can tell all volumes apart.",
     show_default=True,
 )
+@click.option(
+    "--suitability",
+    type=click.Choice(["standard", "safe"]),
+    default="standard",
+    help="safe: what most readers cannot show right as an enhanced object stays classic.",
+    show_default=True,
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would become of the files; write nothing.")
 @click.option("--explain", is_flag=True, help="Say of each group why it is one and what its frames have in common.")
 @json_option
@@ -67,6 +75,7 @@ def command(
     output: Path | None,
     target: str,
     four_d: str,
+    suitability: str,
     plan_only: bool,
     explain: bool,
     as_json: bool,
@@ -87,6 +96,8 @@ def command(
         try:
             for files in patients.values():
                 if target == "enhanced":
+                    if suitability == "safe":
+                        files = _kept_safe(files, headers, scratch, four_d)
                     _to_enhanced(files, headers, writer, scratch, report, topics, four_d)
                 else:
                     _to_classic(files, writer, scratch, report)
@@ -183,6 +194,38 @@ def _looks_dicom(path: Path) -> bool:
 
 def _progress(items: list[Path], label: str, quiet: bool) -> Any:
     return click.progressbar(items, label=label, file=sys.stderr, hidden=quiet or not sys.stderr.isatty())
+
+
+def _kept_safe(facts: list[Facts], headers: Headers, scratch: Path, four_d: str) -> list[Facts]:
+    """Return the facts with a reason to stay classic for what most readers cannot show right and what is tied to it."""
+    from gateway.conversion.identity import Identity
+    from gateway.conversion.study import convert_facts
+    from gateway.conversion.suitability import tied_series, unsuitable
+
+    result = convert_facts(
+        facts,
+        lambda uid: scratch / f"{uid}.recipe",
+        identity=Identity(four_d=four_d),
+        headers=headers,
+        views=("enhanced",),
+    )
+    unfit: dict[str, str] = {}
+    both: set[str] = set()
+    for converted in result.objects:
+        converted.recipe.path.unlink(missing_ok=True)
+        both.update(fact.name for fact in converted.planned.frames)
+        reason = unsuitable(converted.planned.frames)
+        if reason:
+            unfit.setdefault(converted.planned.source_series, f"{reason}, which most readers show wrongly")
+    for made in result.companions:
+        made.recipe.path.unlink(missing_ok=True)
+        if made.companion.replaces:
+            both.update(fact.name for fact in made.companion.sources)
+    classic = tied_series(facts, both, unfit)
+    return [
+        replace(fact, reason=classic[fact.series]) if fact.series in classic and not fact.reason else fact
+        for fact in facts
+    ]
 
 
 def _to_enhanced(

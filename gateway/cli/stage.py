@@ -24,6 +24,7 @@ QUIET_SECONDS = 2
 START_SECONDS = 30
 STOP_SECONDS = 20
 
+# The PACS of the demonstration gets all that can be converted, also what many readers show wrongly.
 CONFIG = """\
 [gateway]
 ae_title = "{box}"
@@ -40,6 +41,7 @@ ae_title = "{modality}"
 ae_title = "{pacs}"
 host = "127.0.0.1"
 port = {pacs_port}
+suitability = "standard"
 """
 
 

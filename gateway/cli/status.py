@@ -238,8 +238,14 @@ def _delivered(destination: dict[str, Any], form: str) -> str:
     why = f": {destination['form_reason']}" if form == "classic" and destination["form_reason"] else ""
     native = f", {destination['decoded']} of them decoded without loss" if destination["decoded"] else ""
     done = "fetched" if destination["mode"] == "pull" else "delivered"
-    how = f" as {form}{why}{_otherwise(destination)}" if form and destination["delivered"] else ""
+    how = f" as {form}{why}{_otherwise(destination)}{_share(destination)}" if form and destination["delivered"] else ""
     return f"{done} {count(destination['delivered'], 'object')}{how}{native}{warned(destination)}"
+
+
+def _share(destination: dict[str, Any]) -> str:
+    """Say how many of the images that were converted have gone as they were."""
+    kept = destination["kept_classic"]
+    return f"; {kept['images']} of {count(kept['of'], 'converted image')} kept classic" if kept["images"] else ""
 
 
 def _otherwise(destination: dict[str, Any]) -> str:

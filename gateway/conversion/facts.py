@@ -91,6 +91,8 @@ class Facts:
         What a default window is chosen by, if it can become a frame and has no window.
     spacing : str
         Its Spacing Between Slices, within the length of a decimal string.
+    rescale : tuple of float
+        Rescale Slope and Intercept, if it can become a frame.
     conversion_sources : tuple of str
         Source SOP Instance UIDs of an enhanced object that was made by conversion.
     """
@@ -123,6 +125,7 @@ class Facts:
     signed: bool
     window: Need | None
     spacing: str
+    rescale: tuple[float, float]
 
     @property
     def path(self) -> Path:
@@ -201,7 +204,13 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         signed=bool(items(ds, "DigitalSignaturesSequence")),
         window=window_need(ds, CLASSIC_MODALITIES[header.sop_class]) if image else None,
         spacing=sys.intern(fitting(text(ds, "SpacingBetweenSlices"))) if image else "",
+        rescale=_shared(_rescale(ds)) if image else (1.0, 0.0),
     )
+
+
+def _rescale(ds: DataSet) -> tuple[float, float]:
+    slope, intercept = numbers(ds, "RescaleSlope"), numbers(ds, "RescaleIntercept")
+    return slope[0] if slope else 1.0, intercept[0] if intercept else 0.0
 
 
 def _group_key(header: Header) -> tuple:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from gateway.conversion.identity import EDITION, VOLUMES
 from gateway.conversion.planned import Companion, Frozen, Planned
+from gateway.conversion.suitability import unsuitable
 from gateway.objects.recipe import Recipe
 
 
@@ -38,6 +39,7 @@ class Converted:
             "length": self.recipe.length,
             "digest": self.recipe.digest,
             "names": [fact.name for fact in planned.frames],
+            "unsuitable": unsuitable(planned.frames),
         }
 
 

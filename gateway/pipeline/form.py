@@ -46,6 +46,8 @@ class Group:
         images; and of the classic view whatever it is.
     elsewhere : set of str
         What is referred to and not in this study.
+    unfit : str
+        Why most readers cannot show its images right as enhanced objects; empty if they can.
     """
 
     series: set[str] = field(default_factory=set)
@@ -54,6 +56,7 @@ class Group:
     others: list[InstanceRow] = field(default_factory=list)
     classic: list[InstanceRow] = field(default_factory=list)
     elsewhere: set[str] = field(default_factory=set)
+    unfit: str = ""
 
     @property
     def enhanced(self) -> list[InstanceRow]:
@@ -152,10 +155,23 @@ class Forms:
         for uid, source in self._archive.database.rows(_TWINS, (json.dumps(list(origin)),)):
             if source in origin:
                 ties.tie(origin[uid], origin[source])
-        return self._gathered(rows, origin, ties, elsewhere)
+        return self._gathered(rows, origin, ties, elsewhere, self._unfit(study))
+
+    def _unfit(self, study: str) -> dict[str, str]:
+        """Return why most readers cannot show enhanced images of a study right, by SOP Instance UID (E54)."""
+        if not self._target.safe:
+            return {}
+        objects = (one for record in self._archive.partitions(study) for one in record["objects"])
+        # Records of conversion edition 1 do not say it.
+        return {one["sop_instance"]: one["unsuitable"] for one in objects if one.get("unsuitable")}
 
     def _gathered(
-        self, rows: list[InstanceRow], origin: dict[str, str], ties: _Ties, elsewhere: dict[str, set[str]]
+        self,
+        rows: list[InstanceRow],
+        origin: dict[str, str],
+        ties: _Ties,
+        elsewhere: dict[str, set[str]],
+        unfit: dict[str, str],
     ) -> list[Group]:
         states = {uid for (uid,) in self._archive.database.rows(_STATES, (json.dumps(list(origin)),))}
         groups: dict[str, Group] = {}
@@ -164,6 +180,7 @@ class Forms:
             group = groups.setdefault(ties.of(series), Group())
             group.series.add(series)
             group.elsewhere |= elsewhere.get(series, set())
+            group.unfit = group.unfit or unfit.get(row.sop_instance, "")
             if row.views & View.CLASSIC:
                 group.classic.append(row)
             elif row.sop_instance in states:
@@ -199,6 +216,9 @@ class Forms:
         if not group.images:
             return self._following(group, asking)
         refused = _first(refusals, group.images)
+        if group.unfit and (refused or len(self._refusals(group.classic)) < len(group.classic)):
+            # As configured for the destination, and nothing to hold: the images are taken as they were.
+            return Form(View.CLASSIC, f"{group.unfit}, which most readers show wrongly as an enhanced object")
         if refused:
             return self._instead(f"{refused}; the study goes as classic images, as configured", refused)
         refused = _first(refusals, group.states)

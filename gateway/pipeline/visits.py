@@ -45,6 +45,8 @@ class Target:
         Whether it is asked for storage commitment.
     pull : bool
         It is told what there is and fetches it, from the AE title that its address calls from.
+    safe : bool
+        What most readers cannot show right as an enhanced object goes there as classic images.
     """
 
     destination: Destination
@@ -52,6 +54,7 @@ class Target:
     when_refused: str = "classic"
     commitment: bool = False
     pull: bool = False
+    safe: bool = False
 
     @property
     def name(self) -> str:

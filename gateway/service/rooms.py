@@ -132,10 +132,11 @@ def targets(config: Config) -> tuple[Target, ...]:
     settings = network_settings(config)
     made = []
     for to in config.destination:
+        safe = to.suitability == "safe"
         where, view, pull = address[to.ae_title], view_named(to.view), to.mode == "pull"
         if pull:  # who fetches knows the box by the title it fetches from
             where = replace(where, calling_ae=settings.title_of(view, settings.ae_title))
-        made.append(Target(where, view, to.when_refused, commitment=to.commitment, pull=pull))
+        made.append(Target(where, view, to.when_refused, commitment=to.commitment, pull=pull, safe=safe))
     return tuple(made)
 
 

@@ -73,6 +73,7 @@ tls = false                   # true: it is called over TLS
 mode = "push"                 # or "pull": it is notified and fetches
 view = "enhanced"             # received | classic | enhanced
 when_refused = "classic"      # PACS refuses the enhanced SOP class: send classic, or "hold"
+suitability = "safe"          # what most readers cannot show right as enhanced stays classic; or "standard"
 commitment = true
 deflate = false               # true: offered deflated, for a slow line
 """
@@ -113,6 +114,7 @@ ViewName = Annotated[Literal["received", "classic", "enhanced"], Meta(title='"re
 Plain = Annotated[Literal["all", "loopback", "nobody"], Meta(title='"all", "loopback" or "nobody"')]
 PeerPolicy = Annotated[Literal["reject", "accept"], Meta(title='"reject" or "accept"')]
 Refusal = Annotated[Literal["classic", "hold"], Meta(title='"classic" or "hold"')]
+Suitability = Annotated[Literal["safe", "standard"], Meta(title='"safe" or "standard"')]
 Means = Annotated[Literal["delivered", "stored"], Meta(title='"delivered" or "stored"')]
 Layout = Annotated[Literal["volumes", "one"], Meta(title='"volumes" or "one"')]
 Mode = Annotated[Literal["push", "pull"], Meta(title='"push" or "pull"')]
@@ -274,6 +276,14 @@ class Destination(Table, frozen=True):
     when_refused: Annotated[
         Refusal, says("The destination refuses the enhanced SOP class: send `classic`, or `hold` the study.")
     ] = "classic"
+    suitability: Annotated[
+        Suitability,
+        says(
+            "`safe`: series that are right by the standard as enhanced objects, and shown wrongly by most readers (no "
+            "regular stack, slices with different rescaling), go as classic images, with all that they are tied to by "
+            "references; `standard`: they go as enhanced objects."
+        ),
+    ] = "safe"
     commitment: Annotated[Switch, says("Ask the destination for storage commitment.")] = True
     deflate: Annotated[Switch, says("For a slow line: offer what is kept in Explicit VR Little Endian deflated.")] = (
         False

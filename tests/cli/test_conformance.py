@@ -150,7 +150,7 @@ def test_keys_of_queries_are_in_the_annex_when_queries_are_answered(text: str) -
 def test_peers_and_destinations_are_those_of_the_configuration(text: str) -> None:
     configured = chapter(text, "6 Configuration")
     assert "| CT1 | 192.0.2.10 | 104 | store, query, retrieve, commit | converted |" in configured
-    assert "| PACS | 192.0.2.20 | 104 | enhanced | classic | sent to, asked to commit |" in configured
+    assert "| PACS | 192.0.2.20 | 104 | enhanced | classic | safe | sent to, asked to commit |" in configured
     assert "a caller that is none is refused" in configured
 
 

@@ -51,6 +51,8 @@ def test_values_of_the_example_arrive() -> None:
     assert loaded.storage.limit == Quota(share=0.8)
     assert loaded.peer[0].may == ("store", "query", "retrieve", "commit")
     assert loaded.destination[0].when_refused == "classic"
+    assert loaded.destination[0].suitability == "safe"
+    assert loaded.conversion.four_d == "volumes"
 
 
 @pytest.mark.parametrize("page", ["README.md", "gateway/docs/configuration.md"])
@@ -120,6 +122,8 @@ IMPOSSIBLE = [
     (PACS.replace("port = 104\n", ""), "destination[1].port"),
     (PACS + 'view = "all"', "destination[1].view"),
     (PACS + 'when_refused = "drop"', "destination[1].when_refused"),
+    (PACS + 'suitability = "best"', "destination[1].suitability"),
+    ('[conversion]\nfour_d = "two"', "conversion.four_d"),
     (PACS + 'commitment = "no"', "destination[1].commitment"),
     (PACS + "deflate = 6", "destination[1].deflate"),
     (PACS + '[[peer]]\nae_title = "PACS"\nhost = "192.0.2.99"\nport = 104', "destination[1]"),

@@ -14,12 +14,24 @@ from gateway.service.checks.intake import Registered
 from gateway.service.checks.machine import Clock, Port
 from gateway.service.checks.peers import Echo
 from gateway.service.checks.sound import Sound
+from gateway.service.checks.suitability import KeptClassic
 from gateway.service.checks.tls import Tls
 from gateway.service.config import Config
 
 __all__ = ["CHECKS", "Check", "Finding", "Result", "examine"]
 
-CHECKS: tuple[Check, ...] = (Clock(), Sync(), Space(), Index(), Registered(), Sound(), Port(), Tls(), Echo())
+CHECKS: tuple[Check, ...] = (
+    Clock(),
+    Sync(),
+    Space(),
+    Index(),
+    Registered(),
+    Sound(),
+    KeptClassic(),
+    Port(),
+    Tls(),
+    Echo(),
+)
 
 
 def examine(config: Config) -> Iterator[Finding]:
