@@ -18,7 +18,7 @@ from gateway.conversion.overlays import presentation_tags
 from gateway.conversion.pixels import NO_PIXELS, PixelDescription, description_of
 from gateway.conversion.references import referenced
 from gateway.conversion.refusals import all_elements, refusal
-from gateway.conversion.related import apart, copied_from
+from gateway.conversion.related import apart, copied_from, split_series
 from gateway.conversion.statements import fitting
 from gateway.conversion.window_needs import Need, window_need
 from gateway.objects.elements import (
@@ -93,6 +93,8 @@ class Facts:
         Its Spacing Between Slices, within the length of a decimal string.
     rescale : tuple of float
         Rescale Slope and Intercept, if it can become a frame.
+    split_of : str
+        Series of the enhanced object that a scanner says it has split the image off, empty if it does not.
     conversion_sources : tuple of str
         Source SOP Instance UIDs of an enhanced object that was made by conversion.
     """
@@ -126,6 +128,7 @@ class Facts:
     window: Need | None
     spacing: str
     rescale: tuple[float, float]
+    split_of: str
 
     @property
     def path(self) -> Path:
@@ -205,6 +208,7 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         window=window_need(ds, CLASSIC_MODALITIES[header.sop_class]) if image else None,
         spacing=sys.intern(fitting(text(ds, "SpacingBetweenSlices"))) if image else "",
         rescale=_shared(_rescale(ds)) if image else (1.0, 0.0),
+        split_of=sys.intern(split_series(ds)) if "MFSPLIT" in texts(ds, "ImageType") else "",
     )
 
 

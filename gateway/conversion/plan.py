@@ -31,6 +31,7 @@ from gateway.conversion.refusals import ALREADY_ENHANCED
 from gateway.conversion.related import source_series
 from gateway.conversion.scattered import without_scattered
 from gateway.conversion.spacing import stated_of
+from gateway.conversion.split_images import with_split_images
 from gateway.conversion.statements import Statements
 from gateway.conversion.survey import Survey
 from gateway.conversion.top_level import series_elements
@@ -81,7 +82,7 @@ def make_plan(
         If an instance that looked fine cannot become a frame.
     """
     plan = Plan(targets=frozen_targets(frozen, facts[0].study if facts else ""))
-    ordered = sorted(facts, key=frame_order)
+    ordered = sorted(with_split_images(facts), key=frame_order)
     settled = sorted((one.facts for one in held.dependants), key=frame_order)
     find_twins([*ordered, *settled], plan)
     images = _classic(ordered, settled, plan, identity, held, resolve) if CLASSIC in views else ClassicPlan()

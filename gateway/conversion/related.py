@@ -112,6 +112,12 @@ def _by_edition(related: list[DataSet], conversions: list[DataSet]) -> tuple[tup
     return tuple(added), copied, ""
 
 
+def split_series(ds: DataSet) -> str:
+    """Return the series of another class that the source itself names, empty unless it names one."""
+    found = {_series(item) for item in related_series(apart(ds).rest) if _is_alternate(item)}
+    return found.pop() if len(found) == 1 else ""
+
+
 def copied_from(ds: DataSet) -> str:
     """Return what an object is a rewritten copy of: what it was made of is one object of its own class."""
     sources = items(ds, "ConversionSourceAttributesSequence")
