@@ -227,12 +227,21 @@ def filled(column: str, view: View) -> Sql:
     """
     table, name = column.split(".")
     source, same = _OTHERS[table]
-    text = (
-        f"CASE WHEN coalesce({column}, '') <> '' THEN {column} ELSE coalesce((SELECT f.{name} FROM {source}"
-        f" WHERE {same}{_ITS_DATE.get(column, '')} AND coalesce(f.{name}, '') <> ''"
-        f" AND fw.view = ? AND fw.instances > 0 ORDER BY fw.latest DESC, fw.last DESC LIMIT 1), {column}) END"
+    where = f"{same}{_ITS_DATE.get(column, '')} AND coalesce(f.{name}, '') <> ''"
+    said = (
+        f"SELECT f.{name} AS value, fw.latest AS latest, fw.last AS last FROM {source}"
+        f" WHERE {where} AND fw.view = ? AND fw.instances > 0"
     )
-    return Sql(text, (int(view),))
+    values: tuple[Any, ...] = (int(view),)
+    if table == "k" and view != View.RECEIVED:  # what is to come into the view says something of the study already
+        said += (
+            " UNION ALL SELECT f." + name + ", pi.received_at, pi.id FROM study_keys f"
+            " JOIN series_keys fg ON fg.study_keys = f.id JOIN instance pi ON pi.series = fg.series"
+            f" AND pi.settled = 0 AND pi.series_keys = fg.id AND pi.views & ? = 0 WHERE {where}"
+        )
+        values += (int(view),)
+    latest = f"(SELECT value FROM ({said}) ORDER BY latest DESC, last DESC LIMIT 1)"
+    return Sql(f"CASE WHEN coalesce({column}, '') <> '' THEN {column} ELSE coalesce({latest}, {column}) END", values)
 
 
 def of_patient(view: View, patient: str | None, issuer: str | None) -> Sql:

@@ -131,7 +131,7 @@ def _stacks(planned: Planned) -> list[str]:
     for number, frames in sorted(members.items()):
         distances = distances_along([planned.frames[which] for which in frames])
         places = len({planned.indices.values[which][place] for which in frames})
-        cosines = "\\".join(f"{value:.6g}" for value in planned.frames[frames[0]].orientation)
+        cosines = "\\".join(f"{value + 0.0:.6g}" for value in planned.frames[frames[0]].orientation)
         extent = max(distances) - min(distances)
         found.append(f"{number}: {places} places over {extent:.6g} mm, orientation {cosines}")
     return found

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from archive_tools import HandClock, commit, ct, derive, tallies
 from archive_tools import counted as counted_tallies
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway import observe
@@ -126,6 +126,14 @@ STEPS = st.lists(
 )
 
 
+_FIRST = {"SOPInstanceUID": "1.9.0", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.5.1.1", "PatientID": "P1",
+          "PatientName": "OLD^NAME", "AccessionNumber": "A1", "StudyDescription": "Head", "Modality": "CT",
+          "BodyPartExamined": "HEAD", "SeriesDescription": "axial"}  # fmt: skip
+_SECOND = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.5.1.2", "PatientID": "P2"}
+
+
+# What is to come into a view, and the latest of it says nothing of the study.
+@example(steps=[_FIRST, _FIRST | _SECOND | {"SOPInstanceUID": "1.9.1"}, _FIRST | _SECOND | {"StudyDescription": ""}])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_T2_the_index_answers_as_a_scan_of_what_is_in_force(steps: list[Any]) -> None:
