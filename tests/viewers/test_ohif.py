@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conversion.material import save_all, series_of
+from conversion.material import group, save_all, series_of
 from conversion.resolving import every_reference_resolves, unresolved
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -151,7 +151,7 @@ def test_E42_E45_real_series_are_shown_and_measured(
         assert len({(one["low"], one["high"]) for one in seen["frames"]["seen"][1:]}) == 1
     if name == "ct with segmentation":
         assert seen["segmentation"] == {"segments": 1, "referenced": True}
-    spacing = image.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].get("SpacingBetweenSlices")
+    spacing = group(image, 0, "PixelMeasuresSequence").get("SpacingBetweenSlices")
     if spacing is not None:
         assert seen["mpr"]
         for one in seen["mpr"]:
