@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.archive.database import Database
+from gateway.archive.index import Archive
 from gateway.archive.jobs import HELD
 from gateway.archive.rows import RECEIVED
 from gateway.errors import GatewayError
@@ -62,6 +63,24 @@ def _remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".doctor-*.tmp"):
         if not Path("/proc", path.name.removeprefix(".doctor-").removesuffix(".tmp")).is_dir():
             path.unlink(missing_ok=True)
+
+
+def opened(check: Check, config: Config) -> Archive | Finding:
+    """Return the index to read, or what a check says where there is none that can be.
+
+    Parameters
+    ----------
+    check : Check
+        Who wants to read it.
+    config : Config
+        Says where it is.
+    """
+    if not (config.data_dir / INDEX).exists():
+        return check.skipped("", "there is no index yet; the gateway makes it when it starts")
+    try:
+        return Archive(config.data_dir, readonly=True)
+    except GatewayError:
+        return check.skipped("", "the index cannot be read")  # the check of the index says why
 
 
 class Sync(Check):

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from gateway.archive.arrears import late
 from gateway.archive.index import Archive
-from gateway.errors import GatewayError, ObjectError
+from gateway.errors import ObjectError
 from gateway.objects.part10 import read_header
 from gateway.service.checks.base import Check, Finding
-from gateway.service.checks.data import INDEX
+from gateway.service.checks.data import opened
 from gateway.service.config import Config
 
 _REMEDY = "the log says why (`recovery.refused`, `intake.not_registered`): mend that, then restart the gateway"
@@ -24,13 +24,9 @@ class Registered(Check):
 
     def look(self, config: Config) -> Iterator[Finding]:
         """Compare the intake folder with the index."""
-        if not (config.data_dir / INDEX).exists():
-            yield self.skipped("", "there is no index yet; the gateway makes it when it starts")
-            return
-        try:
-            archive = Archive(config.data_dir, readonly=True)
-        except GatewayError:
-            yield self.skipped("", "the index cannot be read")  # the check of the index says why
+        archive = opened(self, config)
+        if isinstance(archive, Finding):
+            yield archive
             return
         try:
             names = late(archive)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from gateway.archive.delivery_status import kept_classic
 from gateway.archive.index import Archive
-from gateway.errors import GatewayError
 from gateway.service.checks.base import Check, Finding
-from gateway.service.checks.data import INDEX
+from gateway.service.checks.data import opened
 from gateway.service.config import Config
 
 # Studies that are looked at for each destination, the latest ones.
@@ -27,13 +26,9 @@ class KeptClassic(Check):
         if not titles:
             yield self.skipped("", "no destination is sent the enhanced view")
             return
-        if not (config.data_dir / INDEX).exists():
-            yield self.skipped("", "there is no index yet; the gateway makes it when it starts")
-            return
-        try:
-            archive = Archive(config.data_dir, readonly=True)
-        except GatewayError:
-            yield self.skipped("", "the index cannot be read")  # the check of the index says why
+        archive = opened(self, config)
+        if isinstance(archive, Finding):
+            yield archive
             return
         try:
             for title in titles:
