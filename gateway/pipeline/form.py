@@ -29,6 +29,8 @@ _TWINS = "SELECT DISTINCT sop_instance, source FROM twin WHERE sop_instance IN (
 _STATES = """SELECT sop_instance FROM derived
     WHERE kind = 'companion' AND sop_instance IN (SELECT value FROM json_each(?))"""
 
+_WRONGLY = "which most readers show wrongly as an enhanced object"
+
 # What does not get a destination's consent, by SOP Instance UID: the reason in plain words.
 Refusals = dict[str, str]
 
@@ -46,8 +48,8 @@ class Group:
         images; and of the classic view whatever it is.
     elsewhere : set of str
         What is referred to and not in this study.
-    unfit : str
-        Why most readers cannot show its images right as enhanced objects; empty if they can.
+    unfit : dict of str to str
+        Why most readers cannot show images right as enhanced objects, by series; nothing for those they can.
     """
 
     series: set[str] = field(default_factory=set)
@@ -56,7 +58,14 @@ class Group:
     others: list[InstanceRow] = field(default_factory=list)
     classic: list[InstanceRow] = field(default_factory=list)
     elsewhere: set[str] = field(default_factory=set)
-    unfit: str = ""
+    unfit: dict[str, str] = field(default_factory=dict)
+
+    def forms(self, form: Form) -> dict[str, Form]:
+        """Return the form of each series, with the reason that is its own where readers cannot show one right."""
+        if form.view != View.CLASSIC or form.reason not in self.unfit.values():
+            return dict.fromkeys(self.series, form)
+        tied = f"tied by references to series {min(self.unfit)}, {_WRONGLY}"
+        return {uid: Form(form.view, self.unfit.get(uid, tied)) for uid in self.series}
 
     @property
     def enhanced(self) -> list[InstanceRow]:
@@ -110,10 +119,10 @@ class Forms:
             if form is None:
                 open_groups.append(group)
             else:
-                forms |= dict.fromkeys(group.series, form)
+                forms |= group.forms(form)
         made = self._ask(open_groups, asking | {study})
         for group, form in zip(open_groups, made, strict=True):
-            forms |= dict.fromkeys(group.series, form)
+            forms |= group.forms(form)
         if not forms or (known and forms.keys() <= known.series.keys()):
             return view  # both forms are the same so far, or everything is decided
         if known is None:
@@ -180,7 +189,8 @@ class Forms:
             group = groups.setdefault(ties.of(series), Group())
             group.series.add(series)
             group.elsewhere |= elsewhere.get(series, set())
-            group.unfit = group.unfit or unfit.get(row.sop_instance, "")
+            if row.sop_instance in unfit:
+                group.unfit[series] = f"{unfit[row.sop_instance]}, {_WRONGLY}"
             if row.views & View.CLASSIC:
                 group.classic.append(row)
             elif row.sop_instance in states:
@@ -218,7 +228,7 @@ class Forms:
         refused = _first(refusals, group.images)
         if group.unfit and (refused or len(self._refusals(group.classic)) < len(group.classic)):
             # As configured for the destination, and nothing to hold: the images are taken as they were.
-            return Form(View.CLASSIC, f"{group.unfit}, which most readers show wrongly as an enhanced object")
+            return Form(View.CLASSIC, group.unfit[min(group.unfit)])
         if refused:
             return self._instead(f"{refused}; the study goes as classic images, as configured", refused)
         refused = _first(refusals, group.states)

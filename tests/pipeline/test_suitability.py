@@ -128,6 +128,11 @@ def test_E54_all_that_is_tied_by_references_follows_and_nothing_dangles(
     for title, peer in peers.items():
         assert every_reference_resolves(held(peer, tmp_path / title)) >= 5
     assert told["SAFE"]["kept_classic"] == {"images": 6, "of": 9}
+    reasons = {one["series"]: one["reason"] for one in told["SAFE"]["exceptions"]}
+    assert reasons.pop(STUDY + ".60").startswith("Rescale Slope differs between its slices")
+    assert set(reasons.values()) == {
+        f"tied by references to series {STUDY}.60, which most readers show wrongly as an enhanced object"
+    }
     assert told["SAFE"]["form"] == "enhanced"
 
 
