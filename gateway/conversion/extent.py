@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from gateway.conversion.classic_names import Whole
+from gateway.conversion.classic_values import Whole
 from gateway.conversion.dimensions import one_orientation
 from gateway.conversion.multiframe import MultiFrame
 from gateway.conversion.spacing import regular_step

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.conversion.classic_names import decimal, seconds
+from gateway.conversion.classic_pet import seconds
+from gateway.conversion.classic_values import decimal
 from gateway.conversion.frame_lists import (
     CANNOT_CREATE,
     CANNOT_EXTRACT,
