@@ -50,6 +50,9 @@ _DECIMALS = tuple(
 )  # fmt: skip
 
 
+_POSITION = tag_of("ImagePositionPatient")
+
+
 @dataclass(frozen=True, slots=True)
 class Statements:
     """What one object says of all its frames.
@@ -92,8 +95,10 @@ class Statements:
         ds = homogenised(ds, pixels)
         changed, gone = _changes(ds, self.modality, self.window)
         spacing, removed = self._spacing(ds)
+        position = _fitting(ds, _POSITION)  # the one of them that differs between all frames: nothing to remember
+        placed = () if position is None else (position,)
         commented = (_comment(ds, self.comment),) if self.comment else ()
-        return amended(ds, (*changed, *spacing, *commented), (*gone, *removed))
+        return amended(ds, (*placed, *changed, *spacing, *commented), (*gone, *removed))
 
     def _spacing(self, ds: DataSet) -> tuple[tuple[Element, ...], tuple[int, ...]]:
         if not self.spaced:
@@ -119,7 +124,8 @@ def _comment(ds: DataSet, comment: str) -> Element:
 @remembered
 def _changes(ds: DataSet, modality: str, window: Window | None) -> tuple[tuple[Element, ...], tuple[int, ...]]:
     """Return what is said otherwise, and tags of what is not said."""
-    changed = {element.tag: element for element in _fitting(ds)}
+    shortened = (_fitting(ds, tag) for tag in _DECIMALS if tag != _POSITION)
+    changed = {element.tag: element for element in shortened if element is not None}
     changed.update((element.tag, element) for element in (*_units(ds, modality), *_exact(ds)))
     gone: tuple[int, ...] = ()
     if window is not None and modality != "MR" and not has_window(ds):
@@ -167,18 +173,15 @@ def _exact(ds: DataSet) -> list[Element]:
     return [make("VOILUTFunction", "LINEAR_EXACT")] if narrow else []
 
 
-def _fitting(ds: DataSet) -> list[Element]:
-    """Return decimal strings of more than 16 characters as the nearest ones that are within that (PS3.5 6.2)."""
-    found = []
-    for tag in _DECIMALS:
-        if len(raw(ds, tag)) > LONGEST_DECIMAL and any(len(part.strip()) > LONGEST_DECIMAL for part in _parts(ds, tag)):
-            value = "\\".join(map(fitting, _parts(ds, tag)))
-            found.append(ds[tag]._replace(value=value.encode("latin-1") + b" " * (len(value) % 2)))
-    return found
-
-
-def _parts(ds: DataSet, tag: int) -> list[str]:
-    return raw(ds, tag).decode("latin-1").split("\\")
+def _fitting(ds: DataSet, tag: int) -> Element | None:
+    """Return a decimal string of more than 16 characters as the nearest one within that, else None (PS3.5 6.2)."""
+    element = ds.get(tag)
+    if element is None or not isinstance(element.value, bytes) or len(element.value) <= LONGEST_DECIMAL:
+        return None
+    parts = element.value.split(b"\\")
+    if all(len(part.strip(b" \0")) <= LONGEST_DECIMAL for part in parts):
+        return None
+    return element._replace(value=padded(b"\\".join(fitting(part.decode("latin-1")).encode() for part in parts), "DS"))
 
 
 def rescale_refusal(ds: DataSet, modality: str) -> str:

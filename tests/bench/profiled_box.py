@@ -25,7 +25,7 @@ from gateway.service import config, supervisor
 METHODS = {
     "intake": ((Acceptor, "run_reactor"), (UpperLayer, "run_reactor")),
     "conversion": ((Converter, "_settle"),),
-    "delivery": ((Deliverer, "_deliver"),),
+    "delivery": ((Deliverer, "work"),),
 }
 
 
