@@ -50,8 +50,9 @@ def without_scattered(groups: Sequence[list[Facts]], plan: Plan, read: Callable[
         if parts < 2 or len(facts) >= FEWEST_FRAMES * parts or (parts < len(facts) and parts < FEWEST_PARTS):
             continue
         other = next(fact for fact in facts if fact.key != facts[0].key)
-        names = ", ".join(_differing(read, facts[0], other))
-        reason = f"{names} differs from image to image, which an enhanced image has once"
+        names = list(_differing(read, facts[0], other))
+        verb = "differs" if len(names) == 1 else "differ"
+        reason = f"{' and '.join(names)} {verb} from image to image, which an enhanced image has once"
         plan.kept.update((fact.name, reason) for fact in facts)
         scattered.update(map(id, divided))
     return [group for group in groups if id(group) not in scattered]

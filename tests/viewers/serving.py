@@ -68,7 +68,8 @@ def package(name: str, version: str) -> Path:
             lacking(f"npm cannot fetch {name}@{version}: {done.stderr.strip()[-300:]}")
         archive = cache / done.stdout.split()[-1]
         with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
+            # Python 3.11.2 of Debian 12 knows no filters yet.
+            packed.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         archive.unlink()
     return folder / "package"
 
