@@ -273,7 +273,7 @@ def character_sets(said: tuple[str, ...]) -> CharacterSets:
 def _with_extensions(numbers: list[str], said: tuple[str, ...], known: bool) -> CharacterSets:
     """Return sets by their registration numbers."""
     if numbers and numbers[0] in MULTI_BYTE:
-        numbers.insert(0, "6")
+        numbers = ["6", *(one for one in numbers if one != "6")]
     if not numbers or numbers == ["6"]:
         return CharacterSets(known=known)
     first = SINGLE_BYTE[numbers[0]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from archive_tools import ct, store, store_file
 from find_tools import STUDY_ROOT, Box, ask, association, box, identifier
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.data import get_charset_files
@@ -254,6 +254,7 @@ BITS = st.sampled_from(
 TERMS = st.sampled_from([*defined_terms(), "", "ISO_IR 6", "KLINGON", "\0", "\x1b$B"])
 
 
+@example(["ISO 2022 IR 159", ""], [b"\xd5\xc5"])
 @settings(max_examples=400, deadline=None)
 @given(st.lists(TERMS, max_size=3), st.lists(BITS, max_size=10))
 def test_T4_what_was_read_of_a_request_is_answered_so_that_it_is_read_the_same(
