@@ -207,12 +207,13 @@ def gather(name: str, path: Path, digest: str, header: Header, *, convert: bool 
         signed=bool(items(ds, "DigitalSignaturesSequence")),
         window=window_need(ds, CLASSIC_MODALITIES[header.sop_class]) if image else None,
         spacing=sys.intern(fitting(text(ds, "SpacingBetweenSlices"))) if image else "",
-        rescale=_shared(_rescale(ds)) if image else (1.0, 0.0),
+        rescale=_shared(rescaling(ds)) if image else (1.0, 0.0),
         split_of=sys.intern(split_series(ds)) if "MFSPLIT" in texts(ds, "ImageType") else "",
     )
 
 
-def _rescale(ds: DataSet) -> tuple[float, float]:
+def rescaling(ds: DataSet) -> tuple[float, float]:
+    """Return Rescale Slope and Intercept, 1 and 0 where there are none."""
     slope, intercept = numbers(ds, "RescaleSlope"), numbers(ds, "RescaleIntercept")
     return slope[0] if slope else 1.0, intercept[0] if intercept else 0.0
 
@@ -226,12 +227,12 @@ def _group_key(header: Header) -> tuple:
         text(ds, "SpecificCharacterSet"),
         description_of(header).family(),
         texts(ds, "ImageType")[:2],
-        _common(ds),
+        common_digest(ds),
     )
 
 
 @remembered
-def _common(ds: DataSet) -> str:
+def common_digest(ds: DataSet) -> str:
     """Return a digest of what must not differ within an object."""
     common = hashlib.blake2b(digest_size=8)
     for tag in _COMMON_TAGS:

@@ -71,6 +71,34 @@ def other_series(images: list[Dataset]) -> None:
         ds.RelatedSeriesSequence[0].SeriesInstanceUID = STUDY + ".81"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Rows": 16, "Columns": 4},
+        {"PixelRepresentation": 1},
+        {"BitsStored": 12, "HighBit": 11},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"RescaleSlope": "2", "RescaleIntercept": "0"},
+        {"PixelSpacing": ["1", "1"]},
+        {"FrameOfReferenceUID": STUDY + ".82"},
+        {"PatientID": "P2"},
+    ],
+    ids=lambda change: "_".join(change),
+)
+def test_G17_G23_equal_bytes_that_mean_other_pixels_or_belong_elsewhere_are_no_twins(
+    change: dict, tmp_path: Path
+) -> None:
+    def differ(images: list[Dataset]) -> None:
+        for ds in images:
+            for keyword, value in change.items():
+                setattr(ds, keyword, value)
+
+    paths = pair(tmp_path, differ)
+    made = convert(paths, tmp_path / "out")
+    assert not any("twin" in reason or "sources are held" in reason for reason in made.kept.values())
+    assert sum(int(ds.NumberOfFrames) for ds in made.objects) + len(made.kept) == len(paths)
+
+
 @pytest.mark.parametrize("change", [missing_one, other_pixels, elsewhere, not_said, other_series])
 def test_G23_split_images_convert_as_usual_unless_all_of_them_fit(
     change: Callable[[list[Dataset]], None], tmp_path: Path
